@@ -1,0 +1,10 @@
+"""Questions -> answers, without a language model: understand, search, respond.
+
+The same question and profile give the same answer. Every answer is built as blocks
+(localised, numbers written out) and rendered as Markdown from those blocks.
+"""
+
+from advisor.answer.respond import Responder
+from advisor.answer.understand import MAX_QUESTION, Question, understand
+
+__all__ = ["MAX_QUESTION", "Question", "Responder", "understand"]

@@ -1,0 +1,163 @@
+"""Search over topics, rules and FAQ in both languages: BM25 with Chinese bigrams.
+
+English words are lightly stemmed; technical tokens (num_workers, OOM) weigh more than
+common Chinese bigrams, which else drown them in mixed questions. Misspelt English words
+that the index does not know are repaired to the nearest one it knows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from advisor.answer.understand import normalise
+from advisor.models import Faq, Knowledge, Rule, Scored, Topic
+
+K1, B = 1.2, 0.6
+TECHNICAL = 1.6
+MIN_REPAIR = 5  # shorter words have too many neighbours to guess
+SURE = 9.0  # a BM25 score that is as good as certain; scores are shown as score / (score + SURE)
+_WORD = re.compile(r"[a-z][a-z0-9_+.-]*[a-z0-9]|[a-z]|\d+(?:\.\d+)?|[\u3400-\u9fff]+")
+_STOP = frozenset(
+    """a an and any are as at be but by can do does for from get has have how i if in is it its me my no not of on or
+    our so than that the their them then there this to use was we were what when which why will with would you
+    your""".split()
+)
+_STOP_ZH = frozenset("怎么 什么 为什 如何 的时 时候 请问 一下 是不 不是 有没 没有 可以".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A document that fits: `kind` is topic, rule or faq."""
+
+    kind: str
+    id: str
+    topics: tuple[str, ...]
+    score: float
+
+
+def tokens(plain: str) -> list[str]:
+    """Index terms of normalised text: stemmed words without the commonest, and Chinese bigrams.
+
+    >>> tokens("dataloader num_workers 显存不足")
+    ['dataload', 'num_workers', 'num', 'worker', '显存', '存不', '不足']
+    """
+    found: list[str] = []
+    for word in _WORD.findall(plain):
+        if "\u3400" <= word[0] <= "\u9fff":
+            pairs = [word[i : i + 2] for i in range(len(word) - 1)] or [word]
+            found += [p for p in pairs if p not in _STOP_ZH]
+        elif word not in _STOP:
+            found += _parts(word)
+    return found
+
+
+def _parts(word: str) -> list[str]:
+    """A technical token and its parts, so that ``num_workers`` is found by "workers"."""
+    parts = [p for p in re.split(r"[_.+-]", word) if p and p not in _STOP]
+    stems = [_stem(p) for p in parts]
+    return [word, *stems] if len(parts) > 1 else stems
+
+
+@functools.lru_cache(maxsize=8192)
+def _stem(word: str) -> str:
+    for ending, keep in (("ization", "iz"), ("isation", "iz"), ("ising", "iz"), ("izing", "iz"), ("ies", "y")):
+        if word.endswith(ending) and len(word) > len(ending) + 3:
+            return word[: -len(ending)] + keep
+    for ending in ("ing", "ed", "es", "s", "er", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 4 and not word.endswith("ss"):
+            return word[: -len(ending)]
+    return word
+
+
+class Index:
+    """A BM25 index over the knowledge base."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self._documents: list[tuple[str, str, tuple[str, ...]]] = []
+        self._lengths: list[int] = []
+        self._postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for topic in knowledge.topics.values():
+            for text in _topic_texts(topic):
+                self._add("topic", topic.id, (topic.id,), text)
+        for rule in knowledge.rules.values():
+            self._add("rule", rule.id, (rule.topic,), _rule_text(rule))
+        for faq in knowledge.faqs.values():
+            self._add("faq", faq.id, faq.topics, _faq_text(faq))
+        self._mean = sum(self._lengths) / max(1, len(self._lengths))
+        self._words = [t for t in self._postings if t.isascii() and len(t) >= MIN_REPAIR]
+
+    def _add(self, kind: str, name: str, topics: tuple[str, ...], text: str) -> None:
+        counts = Counter(tokens(normalise(text)))
+        number = len(self._documents)
+        self._documents.append((kind, name, topics))
+        self._lengths.append(sum(counts.values()))
+        for token, count in counts.items():
+            self._postings[token].append((number, count))
+
+    def search(self, plain: str, limit: int = 30) -> list[Hit]:
+        """The best documents for a normalised question, best first; each document once."""
+        scores: dict[int, float] = defaultdict(float)
+        for token in dict.fromkeys(self._repair(t) for t in tokens(plain)):
+            self._score(token, scores)
+        best: dict[tuple[str, str], Hit] = {}
+        for number, score in scores.items():
+            kind, name, topics = self._documents[number]
+            if (kind, name) not in best or best[kind, name].score < score:
+                best[kind, name] = Hit(kind, name, topics, score)
+        return sorted(best.values(), key=lambda h: (-h.score, h.kind, h.id))[:limit]
+
+    def _score(self, token: str, scores: dict[int, float]) -> None:
+        postings = self._postings.get(token, [])
+        if not postings:
+            return
+        total = len(self._documents)
+        rarity = math.log(1 + (total - len(postings) + 0.5) / (len(postings) + 0.5))
+        weight = rarity * (TECHNICAL if token.isascii() else 1.0)
+        for number, count in postings:
+            length = self._lengths[number] / self._mean
+            scores[number] += weight * count * (K1 + 1) / (count + K1 * (1 - B + B * length))
+
+    def _repair(self, token: str) -> str:
+        if not token.isascii() or len(token) < MIN_REPAIR or token in self._postings or token[0].isdigit():
+            return token
+        return next(iter(difflib.get_close_matches(token, self._words, n=1, cutoff=0.8)), token)
+
+
+def topic_scores(hits: Sequence[Hit], knowledge: Knowledge, limit: int = 5) -> tuple[Scored, ...]:
+    """The best topics: the best hit of each, plus a little for every further one; at least `limit` of them."""
+    gathered: dict[str, list[float]] = defaultdict(list)
+    for hit in hits:
+        for topic in hit.topics:
+            gathered[topic].append(hit.score)
+    raw = {topic: max(s) + 0.15 * (sum(s) - max(s)) for topic, s in gathered.items()}
+    ranked = sorted(raw.items(), key=lambda item: (-item[1], item[0]))[:limit]
+    scored = [Scored(topic, round(score / (score + SURE), 3)) for topic, score in ranked]
+    rest = (t for t in knowledge.topics if t not in dict(ranked))
+    return tuple([*scored, *(Scored(t, 0.0) for t in rest)][:limit])
+
+
+def _topic_texts(topic: Topic) -> Iterable[str]:
+    yield " ".join([topic.title.en, topic.title.zh, topic.definition.en, topic.definition.zh])
+    half = (len(topic.phrases) + 1) // 2
+    if topic.phrases:
+        yield " ".join(topic.phrases)
+        yield " ".join(topic.phrases[:half])
+        yield " ".join(topic.phrases[half:])
+
+
+def _rule_text(rule: Rule) -> str:
+    parts = [rule.id.replace("-", " "), rule.title.en, rule.title.zh, rule.title.en, rule.title.zh]
+    parts += [rule.meaning.en, rule.meaning.zh, rule.impact.en, rule.impact.zh]
+    for remedy in rule.remedies:
+        parts += [remedy.do.en, remedy.do.zh, remedy.knob or "", remedy.setting or ""]
+    return " ".join(parts)
+
+
+def _faq_text(faq: Faq) -> str:
+    return " ".join([faq.question.en, faq.question.zh, *faq.phrases] * 2)

@@ -1,0 +1,85 @@
+"""What a question is about, as far as words tell: language, whether it is about the user's own run.
+
+Which topic it has is decided by `search`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from advisor.errors import InputError, TooLarge
+from advisor.models import Lang
+from advisor.text import detect, to_simplified
+
+MAX_QUESTION = 20_000
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+# A question about the user's own run: it owns the thing, or asks about "it" and "this".
+_OWN = re.compile(
+    r"\b(my|our|this|these|the)\s+(\w+\s+){0,2}(training|run|job|script|model|gpu|gpus|step|steps|loop|code|"
+    r"machine|node|host|server|process|dataloader|loader|epoch)s?\b"
+    r"|\b(what|where)('s| is)\s+(wrong|slow|the (problem|bottleneck|matter))"
+    r"|\bwhy\b.{0,40}\b(slow|idle|low|stuck|waiting|bottleneck)"
+    r"|\b(diagnose|look at|check)\b.{0,20}\b(this|my|it|machine|run)\b"
+    r"|\bwhat should i (fix|do|change)\b|\bhow (do|can) i (fix|speed|verify)",
+    re.IGNORECASE,
+)
+_OWN_ZH = re.compile(
+    r"(我的|我们的|我这|本机|这台|这个|当前|现在).{0,8}(训练|任务|脚本|程序|模型|机器|节点|进程|代码|GPU|gpu|显卡|step)"
+    r"|(为什么|为啥|怎么|咋).{0,8}(这么|那么|很|好|太)?慢|瓶颈(在哪|是什么|是啥|在什么)|(哪里|哪儿|什么地方).{0,4}(慢|有问题|瓶颈)"
+    r"|(帮我|给我).{0,6}(看|诊断|分析|查)|怎么(修|改|解决|优化|验证)$"
+)
+# A question for knowledge in general, even when it says "training".
+_GENERAL = re.compile(
+    r"^\s*(what (is|are|does)|how (does|do) .{3,60} work|explain|define|which strategies|what strategies|difference)\b"
+    r"|有哪些|是什么意思|什么是|区别|原理|介绍|如何有效|哪些策略",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question made ready: `text` as asked, `plain` normalised for search, its language and aim.
+
+    `own` says that it is about the user's own run rather than a matter of knowledge.
+    """
+
+    text: str
+    plain: str
+    lang: Lang
+    own: bool
+
+
+def understand(text: str, lang: Lang | None = None) -> Question:
+    """Read a question.
+
+    Args:
+        text: what the user typed or pasted.
+        lang: the language to answer in; default: the question's own.
+
+    Raises:
+        InputError: when there is nothing to answer, or it is not text.
+        TooLarge: when it is longer than `MAX_QUESTION` characters.
+    """
+    if len(text) > MAX_QUESTION:
+        raise TooLarge(
+            f"the question has {len(text):,} characters, more than the limit of {MAX_QUESTION:,}; "
+            "ask in fewer words, or save the paste to a file and diagnose that"
+        )
+    if _CONTROL.search(text):
+        raise InputError("the question holds control characters; paste it as plain text")
+    if not text.strip():
+        raise InputError("the question is empty; ask something like: why is my training slow?")
+    plain = normalise(text)
+    own = bool(_OWN.search(plain) or _OWN_ZH.search(plain)) and not _GENERAL.search(plain)
+    return Question(text.strip(), plain, lang or detect(text), own)
+
+
+def normalise(text: str) -> str:
+    """Full-width to half-width, lower case, Traditional to Simplified Chinese, single spaces."""
+    folded = unicodedata.normalize("NFKC", text).lower()
+    if re.search(r"[\u3400-\u9fff]", folded):
+        folded = to_simplified(folded)
+    return " ".join(folded.split())

@@ -1,0 +1,220 @@
+"""A Diagnosis as blocks: the top finding in full, the others named, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from advisor.blocks.rule import remedy_details
+from advisor.blocks.words import Block, Words
+from advisor.models import Advice, Condition, Diagnosis, Evidence, Finding, Gain, Knowledge, Lang
+from advisor.text import percent, speedup
+
+MAX_CHECKED = 8
+MAX_CHECKED = 8
+STEP, WAIT, OPTIMIZER = "ml.step.time", "ml.step.data_wait.exposed.fraction", "ml.step.optimizer.fraction"
+
+
+def diagnosis_blocks(diagnosis: Diagnosis, knowledge: Knowledge, lang: Lang) -> list[Block]:
+    """The whole diagnosis: headline first, what it could not tell last."""
+    words = Words(knowledge, lang)
+    if not diagnosis.findings:
+        blocks: list[Block] = [
+            _plain_headline(diagnosis, words),
+            *_steps(diagnosis, words),
+            *_checked(diagnosis, words),
+        ]
+    else:
+        blocks = finding_blocks(diagnosis, diagnosis.findings[0], knowledge, lang)
+        blocks += _others(diagnosis.findings[1:], words)
+    return [*blocks, *_missing(diagnosis, words), _coverage(diagnosis, words), *_sources(diagnosis, words)]
+
+
+def finding_blocks(diagnosis: Diagnosis, finding: Finding, knowledge: Knowledge, lang: Lang) -> list[Block]:
+    """One finding: headline, where the step goes, what shows it, what to do."""
+    words = Words(knowledge, lang)
+    blocks = [_finding_headline(diagnosis, finding, words)]
+    if diagnosis.findings and finding is diagnosis.findings[0]:
+        blocks += _steps(diagnosis, words)
+    return [*blocks, _evidence(finding, words), _remedies(diagnosis, finding, words)]
+
+
+def _plain_headline(diagnosis: Diagnosis, words: Words) -> Block:
+    return {
+        "kind": "headline",
+        "verdict": diagnosis.verdict,
+        "title": words.say(diagnosis.headline),
+        "lede": words.term(f"lede.{diagnosis.verdict}"),
+        "subject": diagnosis.profile.subject,
+    }
+
+
+def _finding_headline(diagnosis: Diagnosis, finding: Finding, words: Words) -> Block:
+    rule = finding.rule
+    return {
+        "kind": "headline",
+        "verdict": diagnosis.verdict,
+        "title": words.say(rule.title),
+        "lede": words.say(finding.text),
+        "subject": diagnosis.profile.subject,
+        "rule": rule.id,
+        "severity": {"id": rule.severity, "label": words.term(f"severity.{rule.severity}")},
+        "confidence": {
+            "id": finding.confidence,
+            "label": words.term(f"confidence.{finding.confidence}"),
+            "reason": words.say(finding.confidence_reason),
+        },
+        "gain": _gain(finding.gain, words),
+    }
+
+
+def _gain(gain: Gain | None, words: Words) -> str | None:
+    return words.term("gain.at_most", factor=speedup(gain.speedup_at_most)) if gain else None
+
+
+def _steps(diagnosis: Diagnosis, words: Words) -> list[Block]:
+    """Where a step goes, when the step was timed."""
+    facts = diagnosis.profile.facts
+    step, wait = (facts[n].value if n in facts else None for n in (STEP, WAIT))
+    if not isinstance(step, float) or not isinstance(wait, float):
+        return []
+    optimizer = facts[OPTIMIZER].value if OPTIMIZER in facts else 0.0
+    shares = [("data", wait), ("compute", max(0.0, 1 - wait - float(optimizer))), ("optimizer", float(optimizer))]
+    parts = [
+        {
+            "id": name,
+            "label": words.term(f"step.{name}"),
+            "share": round(share, 4),
+            "value": words.value(share * step, STEP),
+            "percent": percent(share, words.lang),
+        }
+        for name, share in shares
+        if share >= 0.002
+    ]
+    count = facts["ml.step.count"].value if "ml.step.count" in facts else None
+    shown = words.value(step, STEP)
+    caption = words.term("step.caption", step=shown, count=f"{count:.0f}") if isinstance(count, float) else shown
+    alt = words.term("step.alt", step=shown, parts=", ".join(f"{p['label']} {p['percent']}" for p in parts))
+    return [{"kind": "steps", "title": words.term("block.steps"), "caption": caption, "alt": alt, "parts": parts}]
+
+
+def _evidence(finding: Finding, words: Words) -> Block:
+    rows = [_row(e, words) for e in (*finding.evidence, *finding.ruled_out)]
+    return {"kind": "evidence", "title": words.term("block.evidence"), "rows": rows}
+
+
+def _row(e: Evidence, words: Words) -> Block:
+    ratio = "/" in e.condition.split(e.op)[0]
+    shown_limit = words.value(e.limit, None if ratio else e.fact)
+    share = not ratio and _is_share(e.fact, words) and isinstance(e.value, float) and isinstance(e.limit, float)
+    key = "evidence.is" if e.op in ("==", "in", "contains") else "evidence.limit"
+    return {
+        "label": words.label(e.fact),
+        "fact": e.fact,
+        "value": words.value(e.value, None if ratio else e.fact),
+        "limit": words.term(key if e.holds else "evidence.needs", sign=words.sign(e.op), limit=shown_limit),
+        "op": e.op,
+        "origin": e.origin,
+        "where": e.where,
+        "bar": round(e.value, 4) if share and isinstance(e.value, float) else None,
+        "mark": round(e.limit, 4) if share and isinstance(e.limit, float) else None,
+        "holds": e.holds,
+    }
+
+
+def _is_share(fact: str, words: Words) -> bool:
+    spec = words.knowledge.facts.get(fact)
+    return bool(spec and spec.unit == "1" and spec.high == 1)
+
+
+def _remedies(diagnosis: Diagnosis, finding: Finding, words: Words) -> Block:
+    items = [_remedy(a, diagnosis, words) for a in finding.advice]
+    return {"kind": "remedies", "title": words.term("block.remedies"), "items": items}
+
+
+def _remedy(advice: Advice, diagnosis: Diagnosis, words: Words) -> Block:
+    remedy = advice.remedy
+    details = remedy_details(words, advice.risk, advice.not_when, remedy.verify, advice.rollback)
+    subject = diagnosis.profile.subject
+    if diagnosis.profile.facts.get("run.phase"):
+        details = [{**d, "command": f"advisor run -- {subject}"} if i == 2 else d for i, d in enumerate(details)]
+    return {
+        "id": remedy.id,
+        "do": words.say(advice.do),
+        "setting": advice.setting,
+        "knob": remedy.knob,
+        "to": advice.to,
+        "effort": words.term(f"effort.{remedy.effort}"),
+        "gain": _gain(advice.gain, words),
+        "details": details,
+    }
+
+
+def _others(findings: Sequence[Finding], words: Words) -> list[Block]:
+    if not findings:
+        return []
+    items = [
+        {
+            "rule": f.rule.id,
+            "title": words.say(f.rule.title),
+            "text": words.say(f.text),
+            "severity": {"id": f.rule.severity, "label": words.term(f"severity.{f.rule.severity}")},
+            "gain": _gain(f.gain, words),
+        }
+        for f in findings
+    ]
+    return [{"kind": "others", "title": words.term("block.others"), "items": items}]
+
+
+def _checked(diagnosis: Diagnosis, words: Words) -> list[Block]:
+    """For a run without findings: the measured values that cleared the rules, the nearest to its limit first."""
+    nearest: dict[str, tuple[float, Evidence]] = {}
+    for rule in (words.knowledge.rules[r] for r in diagnosis.cleared):
+        for condition in (*rule.when.all, *rule.when.any):
+            found = _below_limit(condition, diagnosis)
+            if found and nearest.get(condition.fact, (-1.0,))[0] < found[0]:
+                nearest[condition.fact] = found
+    rows = [_row(e, words) for _, e in sorted(nearest.values(), key=lambda x: -x[0])][:MAX_CHECKED]
+    return [{"kind": "evidence", "title": words.term("block.checked"), "rows": rows}] if rows else []
+
+
+def _below_limit(condition: Condition, diagnosis: Diagnosis) -> tuple[float, Evidence] | None:
+    """How far a fact is towards an upper limit that it does not pass, with the evidence."""
+    fact = diagnosis.profile.facts.get(condition.fact)
+    value, limit = fact.value if fact else None, condition.value
+    if condition.op not in (">", ">=") or condition.over or not isinstance(value, float) or not fact:
+        return None
+    if not isinstance(limit, float) or limit <= 0 or value > limit or fact.unit != "1":
+        return None
+    shown = Evidence(
+        fact.name, value, fact.unit, condition.op, limit, fact.origin, fact.where, holds=False, condition=condition.text
+    )
+    return value / limit, shown
+
+
+def _missing(diagnosis: Diagnosis, words: Words) -> list[Block]:
+    if not diagnosis.next_measurements:
+        return []
+    items = [{"why": words.say(n.why), "command": n.command} for n in diagnosis.next_measurements]
+    return [{"kind": "missing", "title": words.term("block.missing"), "items": items}]
+
+
+def _coverage(diagnosis: Diagnosis, words: Words) -> Block:
+    sources = diagnosis.profile.sources
+    said = words.term(
+        "coverage",
+        cleared=len(diagnosis.cleared),
+        incomplete=len(diagnosis.incomplete),
+        inapplicable=len(diagnosis.inapplicable),
+        read=sum(s.state == "ok" for s in sources),
+        sources=len(sources),
+    )
+    unread = [f"{s.origin} ({s.state})" for s in sources if s.state != "ok"]
+    return {"kind": "coverage", "text": said, "unread": unread}
+
+
+def _sources(diagnosis: Diagnosis, words: Words) -> list[Block]:
+    if not diagnosis.findings:
+        return []
+    rule = diagnosis.findings[0].rule
+    links = [words.rule_link(rule.id), *(words.link(words.knowledge.references[r]) for r in rule.references)]
+    return [{"kind": "sources", "title": words.term("block.sources"), "items": links}]

@@ -1,0 +1,143 @@
+"""Formulas about GPUs: idle time, throttling, clocks, memory."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from advisor.derive.formula import formula
+
+
+@formula("hw.gpu.compute_capability.number", "hw.gpu.compute_capability")
+def capability_number(version: str) -> float | None:
+    """The compute capability as a number, so that architectures can be ordered (minor versions have one digit).
+
+    >>> capability_number("8.6"), capability_number("10.0"), capability_number("unknown")
+    (8.6, 10.0, None)
+    """
+    return float(version) if re.fullmatch(r"\d+\.\d", version) else None
+
+
+@formula(
+    "derived.dataloader.batch_size.fitting",
+    "config.dataloader.batch_size",
+    "hw.gpu.memory.peak_utilization",
+)
+def fitting_batch(batch: float, peak: float) -> float | None:
+    """A larger batch size that leaves 15 % of device memory free; None when it would grow by less than a quarter.
+
+    Memory use grows at most in proportion to the batch (weights and optimizer state stay), so scaling by the peak
+    errs on the safe side. At most four times the present batch: an estimate from one point reaches no further.
+    Rounded down to a multiple of 8 where that is still larger.
+
+    >>> fitting_batch(32, 0.3), fitting_batch(4, 0.1), fitting_batch(32, 0.8), fitting_batch(32, 0.0)
+    (88.0, 16.0, None, None)
+    """
+    if peak <= 0:
+        return None
+    fits = math.floor(batch * min(4.0, 0.85 / peak))
+    best = fits // 8 * 8 if fits // 8 * 8 > batch else fits
+    return float(best) if best >= 1.25 * batch else None
+
+
+@formula("hw.gpu.idle.fraction", "hw.gpu.utilization")
+def gpu_idle(utilization: float) -> float:
+    """Share of time without any kernel on the device.
+
+    >>> gpu_idle(0.25)
+    0.75
+    """
+    return 1.0 - utilization
+
+
+@formula(
+    "hw.gpu.throttle.thermal.fraction",
+    optional=("hw.gpu.throttle.sw_thermal.fraction", "hw.gpu.throttle.hw_thermal.fraction"),
+)
+def thermal(software: float | None, hardware: float | None) -> float | None:
+    """Share of busy samples with a thermal clock-event reason, software or hardware (NVML reason bits 0x20, 0x40).
+
+    >>> thermal(0.4, None), thermal(None, None)
+    (0.4, None)
+    """
+    known = [x for x in (software, hardware) if x is not None]
+    return max(known) if known else None
+
+
+@formula("hw.gpu.power.limit.utilization", "hw.gpu.power", "hw.gpu.power.limit")
+def power_share(power: float, limit: float) -> float | None:
+    """Board power over the enforced limit.
+
+    >>> power_share(350, 700), power_share(350, 0)
+    (0.5, None)
+    """
+    return min(1.0, power / limit) if limit > 0 else None
+
+
+@formula("derived.gpu.clock.loss.fraction", "hw.gpu.clock.sm.ratio")
+def clock_loss(ratio: float) -> float:
+    """Upper bound on what lower clocks cost: compute-bound time scales with the SM clock.
+
+    >>> clock_loss(0.75)
+    0.25
+    """
+    return max(0.0, 1.0 - ratio)
+
+
+@formula("derived.gpu.memory.headroom", "hw.gpu.memory.limit", "hw.gpu.memory.peak_utilization")
+def memory_headroom(limit: float, peak: float) -> float:
+    """Device memory left at the peak.
+
+    >>> memory_headroom(80e9, 0.75)
+    20000000000.0
+    """
+    return limit * (1.0 - peak)
+
+
+@formula("derived.attention.step.fraction", "trace.attention.fraction", "trace.gpu.idle.fraction")
+def attention_of_step(attention: float, idle: float) -> float:
+    """Share of the traced time in attention kernels: its share of busy time, times the busy share.
+
+    >>> attention_of_step(0.5, 0.2)
+    0.4
+    """
+    return attention * (1.0 - idle)
+
+
+@formula(
+    "derived.gpu.memory.growth.fraction",
+    "torch.cuda.memory.allocated.slope",
+    "ml.step.count",
+    "torch.cuda.memory.allocated.peak",
+)
+def memory_growth(slope: float, steps: float, peak: float) -> float | None:
+    """Trend of allocated device memory over the measured steps, relative to its peak.
+
+    >>> memory_growth(1e6, 2000, 10e9), memory_growth(1e6, 2000, 0.0)
+    (0.2, None)
+    """
+    return max(-1.0, min(1.0, slope * steps / peak)) if peak > 0 else None
+
+
+_MOMENTS = {"Adam": 2, "AdamW": 2, "NAdam": 2, "RAdam": 2, "Adamax": 2}
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
+
+
+@formula(
+    "torch.cuda.memory.optimizer_state.share",
+    "config.optimizer",
+    "config.model.parameters",
+    "config.model.dtype",
+    "torch.cuda.memory.allocated.peak",
+    optional=("config.distributed.world_size",),
+)
+def optimizer_states(name: str, parameters: float, dtype: str, peak: float, world: float | None) -> float | None:
+    """Moments of the Adam family over the allocated peak; not computed for several ranks, which may shard them.
+
+    >>> optimizer_states("AdamW", 1e9, "float32", 20e9, None), optimizer_states("SGD", 1e9, "float32", 20e9, None)
+    (0.4, None)
+    """
+    count, size = _MOMENTS.get(name), _BYTES.get(dtype.removeprefix("torch."))
+    if count is None or size is None or peak <= 0 or (world or 1) > 1:
+        return None
+    return min(1.0, count * size * parameters / peak)

@@ -1,0 +1,71 @@
+"""Formulas about distributed runs: accumulation, pipelines, stragglers, scaling."""
+
+from __future__ import annotations
+
+import math
+
+from advisor.derive.formula import formula
+
+
+@formula("ml.gradient_accumulation.steps", "ml.step.batches")
+def accumulation(batches: float) -> float | None:
+    """Micro-batches per optimizer step: the batches drawn per step, when that is a whole number of at least one.
+
+    >>> accumulation(8.0), accumulation(8.02), accumulation(0.5), accumulation(3.4)
+    (8.0, 8.0, None, None)
+    """
+    steps = float(round(batches))
+    return steps if steps >= 1 and abs(batches - steps) <= 0.05 * steps else None
+
+
+@formula(
+    "ml.pipeline.bubble.fraction",
+    "config.pipeline.stages",
+    "config.pipeline.microbatches",
+    optional=("config.pipeline.virtual_stages",),
+)
+def pipeline_bubble(stages: float, microbatches: float, virtual: float | None) -> float | None:
+    """Idle share of a pipeline step: (p-1)/(v*m+p-1), p stages, m micro-batches, v chunks (arXiv 2104.04473).
+
+    >>> round(pipeline_bubble(8, 8, None), 3), round(pipeline_bubble(8, 8, 4), 3), pipeline_bubble(0, 8, None)
+    (0.467, 0.179, None)
+    """
+    if stages < 1 or microbatches < 1:
+        return None
+    return (stages - 1) / ((virtual or 1.0) * microbatches + stages - 1)
+
+
+@formula(
+    "derived.pipeline.microbatches.recommended",
+    "config.pipeline.stages",
+    optional=("config.pipeline.virtual_stages",),
+)
+def microbatches_for_a_tenth(stages: float, virtual: float | None) -> float | None:
+    """Micro-batches with which the bubble is a tenth: m = 9(p-1)/v, from (p-1)/(v*m+p-1) = 0.1.
+
+    >>> microbatches_for_a_tenth(8, None), microbatches_for_a_tenth(8, 2), microbatches_for_a_tenth(1, None)
+    (63.0, 32.0, None)
+    """
+    return float(math.ceil(9 * (stages - 1) / (virtual or 1.0))) if stages > 1 else None
+
+
+@formula("derived.rank.straggler.fraction", "ml.rank.step_time.spread")
+def straggler_share(spread: float) -> float:
+    """Share of the slowest rank's compute time beyond the median: (slowest-median)/slowest = s/(1+s).
+
+    A synchronous step takes at least the slowest rank's compute time, so this bounds what balancing can win.
+
+    >>> straggler_share(0.25)
+    0.2
+    """
+    return spread / (1.0 + spread)
+
+
+@formula("derived.scaling.loss.fraction", "ml.scaling.efficiency")
+def scaling_loss(efficiency: float) -> float:
+    """Share of the throughput lost to scaling; superlinear scaling loses nothing.
+
+    >>> scaling_loss(0.375), scaling_loss(1.05)
+    (0.625, 0.0)
+    """
+    return min(1.0, max(0.0, 1.0 - efficiency))

@@ -1,0 +1,6 @@
+"""Rules x profile -> Diagnosis: match, rank, conclude. No I/O, no words of its own."""
+
+from advisor.engine.diagnose import diagnose
+from advisor.engine.match import Engine
+
+__all__ = ["Engine", "diagnose"]

@@ -1,0 +1,121 @@
+"""Matched rules -> findings: gain, confidence, folding, order.
+
+A finding that another one explains folds under it. What stays is ordered by gain, then
+confidence, then severity, then name, so that the same profile gives the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from advisor.engine.match import Engine, Match, ruled_out, supporting
+from advisor.models import (
+    CONFIDENCES,
+    SEVERITIES,
+    Advice,
+    Confidence,
+    Evidence,
+    Finding,
+    Gain,
+    Profile,
+    Rule,
+    Text,
+    Values,
+)
+from advisor.text import fill, fill_setting
+
+ENOUGH_STEPS = 20  # fewer steps than this and a share of step time is still moving
+
+
+def findings(matched: Sequence[Match], engine: Engine, profile: Profile, values: Values) -> tuple[Finding, ...]:
+    """The findings of the matched rules, causes first."""
+    folded = _folded({m.rule.id: m.rule for m in matched})
+    shown = [_finding(m, engine, profile, values, folded) for m in matched if m.rule.id not in folded]
+    return tuple(sorted(shown, key=_order))
+
+
+def _folded(rules: dict[str, Rule]) -> dict[str, str]:
+    """Explained rule -> the matched rule that explains it. Lint forbids circles, so a cause always remains."""
+    return {other: rule.id for rule in rules.values() for other in rule.explains if other in rules}
+
+
+def _order(finding: Finding) -> tuple[float, int, int, str]:
+    gain = finding.gain.share if finding.gain else 0.0
+    confidence, severity = CONFIDENCES.index(finding.confidence), SEVERITIES.index(finding.rule.severity)
+    return (-gain, -confidence, -severity, finding.rule.id)
+
+
+def _finding(match: Match, engine: Engine, profile: Profile, values: Values, folded: dict[str, str]) -> Finding:
+    rule = match.rule
+    shown = tuple(supporting(match, profile, values))
+    confidence, reason = _confidence(rule, shown, profile, engine)
+    return Finding(
+        rule=rule,
+        text=fill(rule.finding, values, engine.knowledge.facts),
+        confidence=confidence,
+        confidence_reason=reason,
+        gain=gain(rule.gain, values),
+        evidence=shown,
+        ruled_out=tuple(ruled_out(match, profile, values)),
+        advice=_advice(rule, engine, values),
+        explains=tuple(_explained(rule, folded, engine)),
+    )
+
+
+def _explained(rule: Rule, folded: dict[str, str], engine: Engine) -> list[str]:
+    """Every matched rule below `rule`, also through findings that are folded themselves."""
+    below, stack = [], [r for r in rule.explains if r in folded]
+    while stack:
+        other = stack.pop(0)
+        if other not in below:
+            below.append(other)
+            stack += [r for r in engine.knowledge.rules[other].explains if r in folded]
+    return below
+
+
+def gain(fact: str | None, values: Values) -> Gain | None:
+    """Amdahl's bound when the share that `fact` gives is known."""
+    share = values.get(fact) if fact else None
+    if not isinstance(share, float) or not 0.0 < share < 1.0:
+        return None
+    return Gain(round(share, 4), round(1.0 / (1.0 - share), 2))
+
+
+def _advice(rule: Rule, engine: Engine, values: Values) -> tuple[Advice, ...]:
+    """The remedies that apply here. The first that turns a knob has the word on it."""
+    advice: list[Advice] = []
+    knobs: set[str] = set()
+    for remedy in rule.remedies:
+        if not engine.offered(rule, remedy.id, values) or (remedy.knob and remedy.knob in knobs):
+            continue
+        if remedy.knob:
+            knobs.add(remedy.knob)
+        texts = (remedy.do, remedy.risk, remedy.not_when, remedy.rollback)
+        do, risk, not_when, rollback = (fill(text, values, engine.knowledge.facts) for text in texts)
+        to, setting = fill_setting(remedy.to, values), fill_setting(remedy.setting, values)
+        won = gain(remedy.gain or rule.gain, values)
+        advice.append(Advice(remedy, do, risk, not_when, rollback, to, setting, won))
+    return tuple(advice)
+
+
+def _confidence(rule: Rule, shown: Sequence[Evidence], profile: Profile, engine: Engine) -> tuple[Confidence, Text]:
+    """The rule's own confidence, lowered where sources disagree or few steps were seen, with the reason."""
+    terms = engine.knowledge.terms
+    facts = {e.fact for e in shown}
+    origins = ", ".join(dict.fromkeys(e.origin for e in shown if e.origin))
+    level = CONFIDENCES.index(rule.confidence)
+    reasons = [_format(terms["reason.measured"], origins=origins)] if origins else []
+    steps = profile.facts.get("ml.step.count")
+    if steps and isinstance(steps.value, float) and any(f.startswith("ml.step.") for f in facts):
+        few = steps.value < ENOUGH_STEPS
+        level -= few
+        reasons.append(_format(terms["reason.few_steps" if few else "reason.steps"], steps=f"{steps.value:.0f}"))
+    if any(c.kept.name in facts for c in profile.contradictions):
+        level -= 1
+        reasons.append(terms["reason.contradiction"])
+    joined = Text(", ".join(r.en for r in reasons), "，".join(r.zh for r in reasons))
+    return CONFIDENCES[max(0, level)], joined
+
+
+def _format(text: Text, **values: str) -> Text:
+    return Text(text.en.format(**values), text.zh.format(**values))

@@ -1,0 +1,195 @@
+"""The shape of every knowledge file, as strict pydantic models.
+
+Strict means: an unknown key, a missing key and a value of another type are errors.
+What the values refer to (facts, topics, references, rules) is checked in `lint`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+TopicId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=60)]
+FactName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)+$")]
+SeedId = Annotated[str, StringConstraints(pattern=r"^seed-(p\d+|faq-\d+(\.\d+)?)$")]
+Line = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+
+class Strict(BaseModel):
+    """No unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TextFile(Strict):
+    """English and Simplified Chinese, both required."""
+
+    en: Line
+    zh: Line
+
+
+class Leaf(Strict):
+    """A condition with the origin of its limit, or the rule that a look-alike means."""
+
+    is_: Line = Field(alias="is")
+    from_: Id | None = Field(default=None, alias="from")
+    judgement: Line | None = None
+    means: Id | None = None
+
+
+class AtLeast(Strict):
+    """`count` of the conditions must hold."""
+
+    count: Annotated[int, Field(ge=1)]
+    of: Annotated[list[Leaf], Field(min_length=2)]
+
+
+class WhenFile(Strict):
+    """The groups of a test; at least one of all, any and at_least."""
+
+    all: list[Leaf] = []
+    any: list[Leaf] = []
+    at_least: AtLeast | None = None
+    none: list[Leaf] = []
+
+
+class RemedyFile(Strict):
+    """One action."""
+
+    id: Id
+    do: TextFile
+    effort: Literal["minutes", "hours", "days"]
+    risk: TextFile
+    not_when: TextFile
+    verify: Line
+    rollback: TextFile
+    for_: list[Line] = Field(default=[], alias="for")
+    knob: Line | None = None
+    direction: Literal["up", "down", "set"] | None = None
+    to: Line | None = None
+    setting: Line | None = None
+    gain: FactName | None = None
+
+
+class CaseFile(Strict):
+    """Facts and the outcome they must give."""
+
+    name: Line
+    expect: Literal["matched", "cleared", "incomplete", "inapplicable"]
+    facts: dict[str, float | int | bool | str]
+    missing: list[FactName] = []
+    by: Id | None = None
+
+
+class RuleFile(Strict):
+    """One rule."""
+
+    id: Id
+    topic: TopicId
+    status: Literal["experimental", "stable", "deprecated"]
+    severity: Literal["minor", "moderate", "serious", "critical"]
+    confidence: Literal["low", "medium", "high"]
+    title: TextFile
+    meaning: TextFile
+    impact: TextFile
+    finding: TextFile
+    when: WhenFile
+    remedies: Annotated[list[RemedyFile], Field(min_length=1)]
+    applies: list[Line] = []
+    explains: list[Id] = []
+    gain: FactName | None = None
+    references: list[Id] = []
+    seed: list[SeedId] = []
+    cases: list[CaseFile] = []
+
+
+class FactFile(Strict):
+    """One entry of the vocabulary."""
+
+    name: FactName
+    unit: Line
+    about: Line
+    label: TextFile | None = None
+    range: Annotated[list[float | int | None], Field(min_length=2, max_length=2)] | None = None
+    semconv: bool = False
+    from_: list[Line] = Field(default=[], alias="from")
+
+
+class MeasurementFile(Strict):
+    """How missing facts are obtained."""
+
+    id: Id
+    title: TextFile
+    why: TextFile
+    command: Line
+    minutes: Annotated[float | int, Field(gt=0)]
+    source: Line
+    covers: Annotated[list[Line], Field(min_length=1)]
+
+
+class FactsFile(Strict):
+    """facts.yaml."""
+
+    version: Line
+    facts: list[FactFile]
+    measurements: list[MeasurementFile]
+
+
+class TopicFile(Strict):
+    """One topic."""
+
+    id: TopicId
+    group: Line
+    title: TextFile
+    definition: TextFile
+    phrases: list[Line] = []
+
+
+class TopicsFile(Strict):
+    """topics.yaml."""
+
+    topics: list[TopicFile]
+
+
+class ReferenceFile(Strict):
+    """One source that is cited."""
+
+    id: Id
+    title: Line
+    url: Annotated[str, StringConstraints(pattern=r"^https://\S+$")]
+
+
+class ReferencesFile(Strict):
+    """references.yaml."""
+
+    references: list[ReferenceFile]
+
+
+class TermsFile(Strict):
+    """terms.yaml: the words of every face, by key."""
+
+    terms: dict[str, TextFile]
+
+
+class FaqItemFile(Strict):
+    """One point of an FAQ answer."""
+
+    id: SeedId
+    text: TextFile
+    correction: TextFile | None = None
+    rules: list[Id] = []
+
+
+class FaqFile(Strict):
+    """One question with its answer."""
+
+    id: Id
+    question: TextFile
+    lead: TextFile
+    items: Annotated[list[FaqItemFile], Field(min_length=1)]
+    phrases: list[Line] = []
+    topics: list[TopicId] = []
+    references: list[Id] = []
+    seed: list[SeedId] = []

@@ -1,0 +1,247 @@
+"""The flow: sources -> facts -> Profile -> match -> rank -> Diagnosis -> Answer, report, document.
+
+The only place that knows the order. Stages do not know each other; here their results
+are handed on. Faces (`cli`, `serve`) call these functions and render what they return.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from advisor import kb, profile, store
+from advisor.answer import Responder, understand
+from advisor.blocks import Block, rule_blocks
+from advisor.engine import Engine
+from advisor.engine import diagnose as judge
+from advisor.errors import InputError, NotFound
+from advisor.models import Answer, Diagnosis, Knowledge, Lang, Reading
+from advisor.readers import read_document, read_file
+from advisor.report.document import diagnosis_document
+
+if TYPE_CHECKING:
+    from advisor.collect.run import Run
+
+Format = Literal["md", "html", "json"]
+FORMATS: tuple[Format, ...] = ("md", "html", "json")
+SCHEMA = 1
+
+
+class Advisor:
+    """One knowledge base and one store, and everything that is done with them."""
+
+    def __init__(self, knowledge: Knowledge | None = None, data: Path | None = None) -> None:
+        self.knowledge = knowledge or kb.load()
+        self._data = data
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """The compiled rules."""
+        return Engine(self.knowledge)
+
+    @functools.cached_property
+    def responder(self) -> Responder:
+        """The search index and what answers from it."""
+        return Responder(self.knowledge)
+
+    @functools.cached_property
+    def store(self) -> store.SqliteStore:
+        """Where diagnoses are kept; opened when first needed."""
+        return store.SqliteStore((self._data or store.data_folder()) / "advisor.db")
+
+    # --- from sources to a diagnosis ---
+
+    def diagnose_readings(
+        self, readings: Sequence[Reading], *, subject: str, started: str, duration_s: float
+    ) -> Diagnosis:
+        """Judge what live sources said over one window."""
+        built = profile.build(readings, self.knowledge.facts, subject=subject, started=started, duration_s=duration_s)
+        return judge(built, self.engine)
+
+    def diagnose_run(self, run: Run) -> Diagnosis:
+        """Judge a run that was watched, also while it is still going."""
+        built = profile.build(
+            run.readings,
+            self.knowledge.facts,
+            subject=_command_line(run.command),
+            started=run.started,
+            duration_s=run.duration_s,
+            ranks=run.ranks,
+        )
+        return judge(built, self.engine)
+
+    def diagnose(self, document: object) -> Diagnosis:
+        """Judge the facts of a parsed profile or Diagnosis document, with the rules at hand.
+
+        Raises:
+            InputError: when it is neither.
+        """
+        return judge(profile.restore(read_document(document), self.knowledge.facts), self.engine)
+
+    def diagnose_file(self, path: Path) -> Diagnosis:
+        """Judge the facts in a file (raises InputError)."""
+        return self.diagnose(read_file(path))
+
+    def diagnose_machine(
+        self, seconds: float, pid: int | None = None, progress: Callable[[float], None] | None = None
+    ) -> Diagnosis:
+        """Sample this machine, or one process tree on it, and judge."""
+        from advisor.collect.sampler import sample
+
+        started = now()
+        readings = sample(seconds, pid, progress)
+        subject = f"pid {pid}" if pid else "this machine"
+        return self.diagnose_readings(readings, subject=subject, started=started, duration_s=seconds)
+
+    def watch(
+        self, command: Sequence[str], on_tick: Callable[[Diagnosis], None] | None = None
+    ) -> tuple[Diagnosis, int]:
+        """Run a command unchanged, watch it, judge it: the diagnosis and the command's exit status.
+
+        `on_tick` gets an interim diagnosis every few seconds, so that one can ask while it runs.
+        """
+        from advisor.collect.run import run
+
+        tick = (lambda interim: on_tick(self.diagnose_run(interim))) if on_tick else None
+        done = run(command, tick)
+        return self.diagnose_run(done), done.exit_status
+
+    # --- from a question to an answer ---
+
+    def ask(self, question: str, *, lang: Lang | None = None, profile: str | None = None) -> Answer:
+        """Answer a question, about the stored profile `profile` or else the latest.
+
+        Raises:
+            InputError, TooLarge: the question cannot be used.
+            NotFound: no profile has that id.
+        """
+        asked = understand(question, lang)
+        diagnosis = None
+        if profile is not None:
+            diagnosis = self.stored(profile)
+        elif asked.own:
+            diagnosis = self.latest()
+        return self.responder.answer(asked, diagnosis)
+
+    def ask_about(self, question: str, diagnosis: Diagnosis, *, lang: Lang | None = None) -> Answer:
+        """Answer a question about a diagnosis at hand."""
+        return self.responder.answer(understand(question, lang), diagnosis)
+
+    def ask_batch(
+        self, path: Path, diagnosis: Diagnosis | None = None, *, lang: Lang | None = None
+    ) -> Iterator[tuple[str, Answer]]:
+        """Answer every question of a file, each on its own, about `diagnosis` when given (raises InputError)."""
+        from advisor.kb.questions import read_questions
+
+        for name, question in read_questions(path):
+            yield name, self.responder.answer(understand(question, lang), diagnosis)
+
+    # --- the store ---
+
+    def save(self, diagnosis: Diagnosis, state: Literal["running", "done"] = "done") -> str:
+        """Keep a diagnosis; it becomes the latest. Returns its id."""
+        p = diagnosis.profile
+        entry = store.Entry(
+            p.id,
+            p.subject,
+            p.started,
+            p.duration_s,
+            diagnosis.verdict,
+            diagnosis.headline.en,
+            diagnosis.headline.zh,
+            state,
+        )
+        self.store.save(entry, json.dumps(self.diagnosis_document(diagnosis), ensure_ascii=False))
+        return p.id
+
+    def profiles(self, limit: int = 50) -> list[dict[str, Any]]:
+        """What a list of runs shows, latest first."""
+        return [
+            {
+                "id": e.id,
+                "subject": e.subject,
+                "started": e.started,
+                "duration_s": e.duration_s,
+                "verdict": e.verdict,
+                "headline": {"en": e.headline_en, "zh": e.headline_zh},
+                "state": e.state,
+            }
+            for e in self.store.entries(limit)
+        ]
+
+    def stored(self, entry_id: str) -> Diagnosis:
+        """The stored diagnosis with that id, judged anew (raises NotFound)."""
+        document = self.store.document(entry_id)
+        if document is None:
+            raise NotFound(f"no profile has the id {entry_id[:64]!r}; GET /api/v1/profiles lists them")
+        return self.diagnose(json.loads(document))
+
+    def latest(self) -> Diagnosis | None:
+        """The diagnosis that was stored last, if any."""
+        entries = self.store.entries(1)
+        return self.stored(entries[0].id) if entries else None
+
+    # --- rendering ---
+
+    def diagnosis_document(self, diagnosis: Diagnosis) -> dict[str, Any]:
+        """The Diagnosis JSON (schema 1)."""
+        return diagnosis_document(diagnosis, self.knowledge)
+
+    def answer_document(self, answer: Answer) -> dict[str, Any]:
+        """The Answer JSON (schema 1)."""
+        return {
+            "schema": SCHEMA,
+            "kind": answer.kind,
+            "lang": answer.lang,
+            "text": answer.text,
+            "topics": [{"id": t.id, "score": t.score} for t in answer.topics],
+            "rules": list(answer.rules),
+            "diagnosis": self.diagnosis_document(answer.diagnosis) if answer.diagnosis else None,
+            "citations": [{"id": c.id, "title": c.title, "url": c.url} for c in answer.citations],
+            "follow_ups": list(answer.follow_ups),
+            "blocks": list(answer.blocks),
+        }
+
+    def report(self, diagnosis: Diagnosis, format: Format, lang: Lang) -> str:  # noqa: A002 - the word of the design
+        """The diagnosis as a report that can be attached to a ticket."""
+        if format == "json":
+            return json.dumps(self.diagnosis_document(diagnosis), ensure_ascii=False, indent=2) + "\n"
+        if format == "html":
+            from advisor.report.html import render_html
+
+            return render_html(diagnosis, self.knowledge, lang)
+        from advisor.report.markdown import render_markdown
+
+        return render_markdown(diagnosis, self.knowledge, lang)
+
+    def rule_page(self, rule_id: str, lang: Lang) -> Sequence[Block]:
+        """The page of a rule as blocks (raises NotFound)."""
+        rule = self.knowledge.rules.get(rule_id)
+        if rule is None:
+            raise NotFound(f"no rule is named {rule_id[:64]!r}; `advisor rules` lists them")
+        return rule_blocks(rule, self.knowledge, lang)
+
+
+def report_formats(text: str) -> list[Format]:
+    """The formats of a comma-separated list (raises InputError)."""
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    known: Mapping[str, Format] = {f: f for f in FORMATS}
+    wrong = [w for w in wanted if w not in known]
+    if wrong or not wanted:
+        raise InputError(f"{', '.join(wrong) or 'nothing'} is not a report format; choose from {', '.join(FORMATS)}")
+    return [known[w] for w in wanted]
+
+
+def now() -> str:
+    """The moment in UTC, ISO 8601 with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _command_line(command: Sequence[str]) -> str:
+    import shlex
+
+    return shlex.join(command)

@@ -1,0 +1,1 @@
+"""A Diagnosis rendered: JSON document, Markdown, self-contained HTML, and the terminal."""

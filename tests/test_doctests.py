@@ -1,0 +1,39 @@
+"""The examples in docstrings hold: formulas, numbers in words, tokens."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("name", "at_least"),
+    [
+        ("advisor.derive.gpu", 9),
+        ("advisor.derive.host", 7),
+        ("advisor.derive.loading", 6),
+        ("advisor.derive.parallel", 5),
+        ("advisor.derive.serving", 4),
+        ("advisor.text", 6),
+        ("advisor.condition", 1),
+        ("advisor.collect.process", 1),
+        ("advisor.answer.search", 1),
+    ],
+)
+def test_examples_hold(name: str, at_least: int) -> None:
+    result = doctest.testmod(importlib.import_module(name))
+
+    assert result.failed == 0
+    assert result.attempted >= at_least
+
+
+def test_every_formula_has_an_example_and_a_fact() -> None:
+    from advisor.derive import FORMULAS
+    from advisor.kb import load
+
+    facts = load().facts
+    for formula in FORMULAS:
+        assert ">>> " in (formula.compute.__doc__ or ""), formula.name
+        assert {formula.name, *formula.needs, *formula.optional} <= set(facts), formula.name

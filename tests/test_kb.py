@@ -1,0 +1,170 @@
+"""The knowledge base: the one that ships is proven, and a broken one is refused with every problem's place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from advisor.errors import InputError, KnowledgeError
+from advisor.kb import default_folder, load
+from advisor.kb.gate import check
+from advisor.kb.scaffold import new_rule
+
+RULE = "rules/data-loading/dataloader-no-workers.yaml"
+SEED = [f"seed-p{i}" for i in range(1, 13)] + [f"seed-faq-{n}.{m}" for n in range(1, 5) for m in range(1, 6)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the knowledge base with two rules only, so that a test sees just what it broke."""
+    target = tmp_path / "knowledge"
+    shutil.copytree(default_folder(), target)
+    return target
+
+
+@pytest.fixture
+def edit(folder: Path) -> Callable[[str, str, str], int]:
+    """Replace text in a file; returns the line where the change begins."""
+
+    def change(name: str, old: str, new: str) -> int:
+        path = folder / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text, old
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        return text[: text.index(old)].count("\n") + 1
+
+    return change
+
+
+def test_the_knowledge_base_has_no_problem() -> None:
+    knowledge, problems = check()
+
+    assert problems == []
+    assert len(knowledge.rules) >= 30
+    assert all(r.status == "stable" for r in knowledge.rules.values())
+
+
+def test_every_statement_of_the_seed_is_covered() -> None:
+    knowledge = load()
+    claimed = {s for rule in knowledge.rules.values() for s in rule.seed}
+    claimed |= {s for faq in knowledge.faqs.values() for s in faq.seed}
+    claimed |= {item.id for faq in knowledge.faqs.values() for item in faq.items}
+
+    assert [s for s in SEED if s not in claimed] == []
+
+
+def test_the_faq_corrects_gradient_accumulation() -> None:
+    items = {item.id: item for faq in load().faqs.values() for item in faq.items}
+    correction = items["seed-faq-2.4"].correction
+
+    assert correction is not None
+    assert "backward" in correction.en
+    assert "反向" in correction.zh
+
+
+BROKEN = [
+    ("topic: dataloader_bottleneck", "topic: dataloader_bottleneck\ncolour: red", 1, "colour: unknown key"),
+    ("topic: dataloader_bottleneck", "topic: no_such_topic", 0, "unknown topic 'no_such_topic'"),
+    ("severity: serious", "severity: terrible", 0, "severity: Input should be"),
+    ("confidence: high", "confidence: 3", 0, "confidence: Input should be"),
+    ("gain: ml.step.data_wait.exposed.fraction", "gain: ml.step.time", 0, "is not a share"),
+    ("explains: [input-bound,", "explains: [no-such-rule,", 0, "unknown rule 'no-such-rule'"),
+    ("references: [torch-utils-data", "references: [no-such-source", 0, "unknown reference 'no-such-source'"),
+    ("config.dataloader.num_workers == 0}", "config.dataloader.number == 0}", 0, "unknown fact"),
+    ("config.dataloader.num_workers == 0}", "config.dataloader.num_workers == none}", 0, "is not a number"),
+    ("config.dataloader.num_workers == 0}", "config.dataloader.num_workers ==}", 0, "is not a condition"),
+    ("effort: minutes", "effort: minutes\n    effort: hours", 1, "is given twice"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "below", "said"), BROKEN)
+def test_a_defect_is_named_with_file_and_line(
+    folder: Path, edit: Callable[[str, str, str], int], old: str, new: str, below: int, said: str
+) -> None:
+    line = edit(RULE, old, new) + below
+
+    _, problems = check(folder)
+
+    found = [p for p in problems if p.file == RULE and said in p.what]
+    assert [p.line for p in found] == [line], [str(p) for p in problems]
+
+
+def test_all_defects_are_reported_at_once(folder: Path, edit: Callable[[str, str, str], int]) -> None:
+    edit(RULE, "topic: dataloader_bottleneck", "topic: nowhere")
+    edit(RULE, "explains: [input-bound,", "explains: [no-such-rule,")
+    edit("references.yaml", "references:\n", "references:\n  - id: never-cited\n    title: x\n    url: https://e.org\n")
+
+    files = {(p.file, p.what.split(" ")[0]) for p in check(folder)[1]}
+
+    assert {(RULE, "unknown"), ("references.yaml", "reference")} <= files
+    assert len([p for p in check(folder)[1] if p.file == RULE]) == 2
+
+
+def test_broken_yaml_in_two_files_is_two_problems(folder: Path, edit: Callable[[str, str, str], int]) -> None:
+    edit(RULE, "topic: dataloader_bottleneck", "topic: [")
+    edit("terms.yaml", "terms:", "terms: {")
+
+    with pytest.raises(KnowledgeError) as caught:
+        load(folder)
+
+    assert {p.file for p in caught.value.problems} == {RULE, "terms.yaml"}
+
+
+def test_a_case_that_does_not_hold_stops_the_gate(folder: Path, edit: Callable[[str, str, str], int]) -> None:
+    edit(RULE, "ml.step.data_wait.exposed.fraction > 0.05,", "ml.step.data_wait.exposed.fraction > 0.5,")
+
+    said = [p.what for p in check(folder)[1] if p.file == RULE]
+
+    assert any("expected matched, got cleared" in s for s in said)
+
+
+def test_a_limit_without_origin_is_refused(folder: Path, edit: Callable[[str, str, str], int]) -> None:
+    edit(RULE, "fraction > 0.05, from: kineto-tb-plugin-recommendation-rules}", "fraction > 0.05}")
+
+    said = [p.what for p in check(folder)[1] if p.file == RULE]
+
+    assert any("needs 'from:' a reference or 'judgement:'" in s for s in said)
+
+
+def test_two_rules_must_not_pull_one_knob_apart(folder: Path, edit: Callable[[str, str, str], int]) -> None:
+    other = (folder / RULE).read_text(encoding="utf-8")
+    other = other.replace("id: dataloader-no-workers", "id: the-opposite").replace("direction: up", "direction: down")
+    (folder / "rules/data-loading/the-opposite.yaml").write_text(other, encoding="utf-8")
+
+    said = [p.what for p in check(folder)[1]]
+
+    assert any("pull DataLoader.num_workers in opposite directions" in s for s in said)
+
+
+def test_a_circle_of_explanations_is_refused(folder: Path, edit: Callable[[str, str, str], int]) -> None:
+    path = folder / "rules/data-loading/input-bound.yaml"
+    text = path.read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("explains:")]
+    path.write_text("\n".join(["explains: [dataloader-no-workers]", *lines]) + "\n", encoding="utf-8")
+
+    assert any("explains itself" in p.what for p in check(folder)[1])
+
+
+def test_anchors_are_refused(folder: Path, edit: Callable[[str, str, str], int]) -> None:
+    edit(RULE, "seed: [", "note: &anchor\nseed: [")
+
+    assert any("anchors and aliases" in p.what for p in check(folder)[1])
+
+
+def test_a_scaffolded_rule_passes_the_gate(folder: Path) -> None:
+    path = new_rule("a-new-bottleneck", "cpu", "cpu_bound", folder)
+
+    knowledge, problems = check(folder)
+
+    assert path.name == "a-new-bottleneck.yaml"
+    assert problems == []
+    assert knowledge.rules["a-new-bottleneck"].status == "experimental"
+
+
+@pytest.mark.parametrize("name", ["Upper-Case", "with space", "../escape", "dataloader-no-workers"])
+def test_a_rule_needs_a_new_kebab_case_name(folder: Path, name: str) -> None:
+    with pytest.raises(InputError):
+        new_rule(name, "cpu", "cpu_bound", folder)
