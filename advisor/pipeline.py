@@ -120,16 +120,13 @@ class Advisor:
             NotFound: no profile has that id.
         """
         asked = understand(question, lang)
-        diagnosis = None
         if profile is not None:
-            diagnosis = self.stored(profile)
-        elif asked.own:
-            diagnosis = self.latest()
-        return self.responder.answer(asked, diagnosis)
+            return self.responder.answer(asked, self.stored(profile), attached=True)
+        return self.responder.answer(asked, self.latest() if asked.aim == "own" else None)
 
     def ask_about(self, question: str, diagnosis: Diagnosis, *, lang: Lang | None = None) -> Answer:
         """Answer a question about a diagnosis at hand."""
-        return self.responder.answer(understand(question, lang), diagnosis)
+        return self.responder.answer(understand(question, lang), diagnosis, attached=True)
 
     def ask_batch(
         self, path: Path, diagnosis: Diagnosis | None = None, *, lang: Lang | None = None
@@ -138,7 +135,7 @@ class Advisor:
         from advisor.kb.questions import read_questions
 
         for name, question in read_questions(path):
-            yield name, self.responder.answer(understand(question, lang), diagnosis)
+            yield name, self.responder.answer(understand(question, lang), diagnosis, attached=diagnosis is not None)
 
     # --- the store ---
 

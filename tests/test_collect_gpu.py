@@ -44,9 +44,11 @@ def watch(driver: Path, tmp_path: Path) -> Watch:
         found: dict[str, Any] = json.loads(done.stdout)
         facts = found["facts"]
         assert len({f["name"] for f in facts}) == len(facts), "a fact is given twice"
-        return found | {"value": {f["name"]: f["value"] for f in facts}} | {
-            "where": {f["name"]: f["where"] for f in facts}
-        }
+        return (
+            found
+            | {"value": {f["name"]: f["value"] for f in facts}}
+            | {"where": {f["name"]: f["where"] for f in facts}}
+        )
 
     return run
 

@@ -51,29 +51,35 @@ def test_rates_over_the_tree() -> None:
 
 def test_a_child_that_was_waited_for_keeps_its_share() -> None:
     """Child 11 had 300 ticks, ran 200 more and ended; the kernel moved 500 to its parent."""
-    found = parsed([
-        snapshot(0, {"10/500": row(utime=10), "11/600": row(utime=300, read=7000)}),
-        snapshot(10, {"10/500": row(utime=10, cutime=500, read=9000)}),
-    ])
+    found = parsed(
+        [
+            snapshot(0, {"10/500": row(utime=10), "11/600": row(utime=300, read=7000)}),
+            snapshot(10, {"10/500": row(utime=10, cutime=500, read=9000)}),
+        ]
+    )
     assert found["process.cpu.utilization"] == pytest.approx(0.2)
     assert found["process.disk.read.rate"] == pytest.approx(200)
 
 
 def test_a_child_that_nobody_waited_for_never_makes_a_rate_negative() -> None:
-    found = parsed([
-        snapshot(0, {"10/500": row(utime=10, minflt=1), "11/600": row(utime=300, minflt=900, read=7000)}),
-        snapshot(10, {"10/500": row(utime=110, minflt=11)}),
-    ])
+    found = parsed(
+        [
+            snapshot(0, {"10/500": row(utime=10, minflt=1), "11/600": row(utime=300, minflt=900, read=7000)}),
+            snapshot(10, {"10/500": row(utime=110, minflt=11)}),
+        ]
+    )
     assert found["process.cpu.utilization"] == pytest.approx(0.1)
     assert found["process.paging.minor_faults.rate"] == pytest.approx(1)
     assert found["process.disk.read.rate"] == 0
 
 
 def test_a_reused_process_id_is_another_process() -> None:
-    found = parsed([
-        snapshot(0, {"10/500": row(), "11/600": row(utime=900)}),
-        snapshot(10, {"10/500": row(cutime=900), "11/99999": row(utime=40)}),
-    ])
+    found = parsed(
+        [
+            snapshot(0, {"10/500": row(), "11/600": row(utime=900)}),
+            snapshot(10, {"10/500": row(cutime=900), "11/99999": row(utime=40)}),
+        ]
+    )
     assert found["process.cpu.utilization"] == pytest.approx(0.04)
 
 
@@ -85,11 +91,13 @@ def test_a_leak_has_a_slope_and_start_up_does_not_count() -> None:
 
 
 def test_waiting_for_a_cpu_and_runnable_threads() -> None:
-    found = parsed([
-        snapshot(0, {"10/500": row()}, threads=[0, 0, 0]),
-        snapshot(5, {"10/500": row()}),
-        snapshot(10, {"10/500": row()}, threads=[20_000_000_000, 60_000_000_000, 5000]),
-    ])
+    found = parsed(
+        [
+            snapshot(0, {"10/500": row()}, threads=[0, 0, 0]),
+            snapshot(5, {"10/500": row()}),
+            snapshot(10, {"10/500": row()}, threads=[20_000_000_000, 60_000_000_000, 5000]),
+        ]
+    )
     assert found["process.run_delay.fraction"] == pytest.approx(0.75)
     assert found["process.thread.runnable.per_cpu"] == pytest.approx(4)  # 8 threads wanted 2 CPUs
     assert found["process.context_switches.involuntary.rate"] == 500

@@ -82,7 +82,7 @@ def test_workers_respect_the_quota_and_the_ranks_on_the_host() -> None:
 
     assert tight.findings[0].advice[0].to == "1"
     assert shared.findings[0].advice[0].to == "1"
-    assert "3 would keep up" in tight.findings[0].advice[0].do.en
+    assert "would take 3" in tight.findings[0].advice[0].do.en
 
 
 def test_a_fast_loader_without_workers_is_healthy() -> None:

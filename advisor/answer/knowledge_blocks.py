@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advisor.blocks import Block, Words, rule_blocks
-from advisor.condition import left_value
+from advisor.condition import compile_condition, left_value, limit_value
 from advisor.models import Diagnosis, Faq, Rule
 
 RUN = "advisor run -- python train.py"
@@ -62,21 +62,43 @@ def checked_topic(topic_id: str, diagnosis: Diagnosis, words: Words) -> list[Blo
     title = words.say(words.knowledge.topics[topic_id].title)
     if not cleared:
         return [prose(words, None, [words.term("checked.unknown", topic=title)])] if rules else []
-    values = {name: fact.value for name, fact in diagnosis.profile.facts.items()}
-    points = []
-    for rule in cleared:
-        tested = [c for c in rule.when.conditions if all(f in values for f in c.facts) and not c.means]
-        shown = [
-            words.term(
-                "checked.value",
-                label=words.label(c.fact),
-                value=words.value(left_value(c, values), None if c.over else c.fact),
-                condition=words.condition(c),
-            )
-            for c in tested
-        ]
-        points.append({"text": words.say(rule.title), "note": "; ".join(shown) or None})
+    points = [{"text": words.say(r.title), "note": "; ".join(_against(r, diagnosis, words)) or None} for r in cleared]
     return [prose(words, None, [words.term("checked.cleared", topic=title)], points)]
+
+
+def _against(rule: Rule, diagnosis: Diagnosis, words: Words) -> list[str]:
+    """The conditions that do not hold, with what was measured."""
+    values = {name: fact.value for name, fact in diagnosis.profile.facts.items()}
+    wrong = [c for c in rule.when.conditions if not c.means and compile_condition(c)(values) is False]
+    return [
+        words.term(
+            "checked.value",
+            label=words.label(c.fact),
+            value=words.value(left_value(c, values), None if c.over else c.fact),
+            sign=words.sign(c.op),
+            limit=words.value(limit_value(c, values), None if c.over else c.fact),
+        )
+        for c in wrong
+    ]
+
+
+def unmeasured(diagnosis: Diagnosis, words: Words) -> list[Block]:
+    """The sources that could not be read, and the rules that wait for facts."""
+    unread = [
+        {"text": f"{s.origin}: {words.term('state.' + s.state)}", "note": s.note or None}
+        for s in diagnosis.profile.sources
+        if s.state != "ok"
+    ]
+    waiting = [
+        {
+            "text": words.say(words.knowledge.rules[i.rule].title),
+            "note": words.term("missing.facts", facts=", ".join(words.label(f) for f in i.missing)),
+        }
+        for i in diagnosis.incomplete
+        if i.rule in words.knowledge.rules
+    ]
+    blocks = [prose(words, "missing.sources", [], unread)] if unread else []
+    return [*blocks, prose(words, "missing.rules", [], waiting)] if waiting else blocks
 
 
 def _cause(rule: Rule, words: Words) -> Block:

@@ -15,7 +15,8 @@ from advisor.blocks import Block, Words, diagnosis_blocks, finding_blocks, to_ma
 from advisor.models import Answer, AnswerKind, Diagnosis, Faq, Finding, Knowledge, Reference, Rule, Scored
 
 DECLINE = 0.25  # a best topic below this is a coincidence of words
-ASKED = 0.45  # a topic above this was asked about by name, not just touched
+ASKED = 0.3  # a topic above this, and clearly ahead of the next, was asked about by name, not just touched
+AHEAD = 1.25
 FAQ_LEAD = 1.15  # an FAQ must win clearly: it answers a whole question, a rule one cause
 SYMPTOMS = frozenset(["gpu_low_utilization", "profiling_metrics", "slowdown_over_time"])
 
@@ -27,27 +28,33 @@ class Responder:
         self.knowledge = knowledge
         self._index = Index(knowledge)
 
-    def answer(self, question: Question, diagnosis: Diagnosis | None) -> Answer:
-        """The answer to `question`; `diagnosis` is of the run it is about, when there is one."""
+    def answer(self, question: Question, diagnosis: Diagnosis | None, *, attached: bool = False) -> Answer:
+        """The answer to `question`.
+
+        `diagnosis` is of the run that it may be about; `attached` says that the user chose that run for this
+        question, so that it is about it unless it is clearly a matter of knowledge.
+        """
         hits = self._index.search(question.plain)
         topics = topic_scores(hits, self.knowledge)
         words = Words(self.knowledge, question.lang)
-        if self._unrelated(question, topics):
+        own = question.aim == "own" or (attached and (question.aim == "open" or question.aspect != "all"))
+        about_answer = attached and question.aspect != "all"  # "how do I verify it?" names no topic and needs none
+        if not about_answer and self._unrelated(topics, own):
             return self._declined(question, topics, words)
-        if question.own and diagnosis is not None:
+        if own and diagnosis is not None:
             return self._explained(question, topics, diagnosis, words)
         faq = self._faq(hits)
         if faq:
             return self._from_faq(faq, question, topics, words)
-        if question.own:
+        if own:
             return self._triage(question, topics, words)
         return self._from_rules(question, hits, topics, words)
 
-    def _unrelated(self, question: Question, topics: Sequence[Scored]) -> bool:
+    def _unrelated(self, topics: Sequence[Scored], own: bool) -> bool:
         best = topics[0]
         if not self.knowledge.topics[best.id].in_scope:
-            return True
-        return best.score < DECLINE and not question.own
+            return not own or _asked(topics) is not None
+        return best.score < DECLINE and not own
 
     def _declined(self, question: Question, topics: Sequence[Scored], words: Words) -> Answer:
         first = topics[0]
@@ -59,23 +66,28 @@ class Responder:
 
     def _explained(self, question: Question, topics: Sequence[Scored], diagnosis: Diagnosis, words: Words) -> Answer:
         """The run the question is about: its top finding, or what the question asks after by name."""
-        asked = next((t.id for t in topics if t.score >= ASKED and t.id not in SYMPTOMS), None)
+        asked = _asked(topics)
         about = next((f for f in diagnosis.findings if f.rule.topic == asked), None)
-        lead: list[Block] = []
-        if asked and about is None:
-            lead = known.checked_topic(asked, diagnosis, words)
-        if about is not None and about is not diagnosis.findings[0]:
-            blocks = finding_blocks(diagnosis, about, self.knowledge, question.lang)
-            blocks += diagnosis_blocks(diagnosis, self.knowledge, question.lang)[-2:]
-        else:
-            blocks = diagnosis_blocks(diagnosis, self.knowledge, question.lang)
         shown = about or (diagnosis.findings[0] if diagnosis.findings else None)
-        rules = [shown.rule] if shown else []
-        ordered = _first(shown, topics)
+        blocks = self._side(question, diagnosis, shown, words)
+        if asked and about is None and question.aspect == "all":
+            blocks = [*known.checked_topic(asked, diagnosis, words), *blocks]
         keys = ("ask.verify", "ask.disk", "ask.missing") if shown else ("ask.missing", "ask.bottlenecks")
-        return self._finish(
-            "diagnosis", question, ordered, [*lead, *blocks, _follow_ups(words, *keys)], rules, diagnosis
-        )
+        blocks = [*blocks, _follow_ups(words, *keys)]
+        rules = [shown.rule] if shown else []
+        return self._finish("diagnosis", question, _first(shown, topics), blocks, rules, diagnosis)
+
+    def _side(self, question: Question, diagnosis: Diagnosis, shown: Finding | None, words: Words) -> list[Block]:
+        """The side of the diagnosis that the question asks for."""
+        whole = diagnosis_blocks(diagnosis, self.knowledge, question.lang)
+        if question.aspect == "missing":
+            return [*known.unmeasured(diagnosis, words), *(b for b in whole if b["kind"] in ("missing", "coverage"))]
+        if shown is None or (shown is diagnosis.findings[0] and question.aspect == "all"):
+            return whole
+        blocks = finding_blocks(diagnosis, shown, self.knowledge, question.lang)
+        if question.aspect == "verify":
+            return [b for b in blocks if b["kind"] in ("headline", "remedies")]
+        return [*blocks, *(b for b in whole if b["kind"] == "coverage")]
 
     def _faq(self, hits: Sequence[Hit]) -> Faq | None:
         faq = next((h for h in hits if h.kind == "faq"), None)
@@ -127,6 +139,13 @@ class Responder:
     def _citations(self, rules: Sequence[Rule]) -> tuple[Reference, ...]:
         ids = dict.fromkeys(ref for rule in rules for ref in rule.references)
         return tuple(self.knowledge.references[i] for i in ids)
+
+
+def _asked(topics: Sequence[Scored]) -> str | None:
+    """The topic that the question names, rather than a symptom that many causes share."""
+    best, second = topics[0], topics[1]
+    clear = best.score >= ASKED and best.score >= AHEAD * second.score
+    return best.id if clear and best.id not in SYMPTOMS else None
 
 
 def _first(finding: Finding | None, topics: Sequence[Scored]) -> tuple[Scored, ...]:

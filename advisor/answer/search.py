@@ -21,6 +21,7 @@ from advisor.models import Faq, Knowledge, Rule, Scored, Topic
 K1, B = 1.2, 0.6
 TECHNICAL = 1.6
 MIN_REPAIR = 5  # shorter words have too many neighbours to guess
+BESIDE = 0.5
 SURE = 9.0  # a BM25 score that is as good as certain; scores are shown as score / (score + SURE)
 _WORD = re.compile(r"[a-z][a-z0-9_+.-]*[a-z0-9]|[a-z]|\d+(?:\.\d+)?|[\u3400-\u9fff]+")
 _STOP = frozenset(
@@ -28,7 +29,9 @@ _STOP = frozenset(
     our so than that the their them then there this to use was we were what when which why will with would you
     your""".split()
 )
-_STOP_ZH = frozenset("怎么 什么 为什 如何 的时 时候 请问 一下 是不 不是 有没 没有 可以".split())
+# Chinese bigrams that carry no topic: with a function character in them, or common verbs of asking.
+_FUNCTION_ZH = frozenset("的了吗呢么什怎我你他它这那哪请啊吧呀嘛您")
+_STOP_ZH = frozenset("如何 时候 一下 是不 不是 有没 没有 可以 问题 为何 应该 需要 知道 解决 办法 情况 出现".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def tokens(plain: str) -> list[str]:
     for word in _WORD.findall(plain):
         if "\u3400" <= word[0] <= "\u9fff":
             pairs = [word[i : i + 2] for i in range(len(word) - 1)] or [word]
-            found += [p for p in pairs if p not in _STOP_ZH]
+            found += [p for p in pairs if p not in _STOP_ZH and _FUNCTION_ZH.isdisjoint(p)]
         elif word not in _STOP:
             found += _parts(word)
     return found
@@ -130,11 +133,14 @@ class Index:
 
 
 def topic_scores(hits: Sequence[Hit], knowledge: Knowledge, limit: int = 5) -> tuple[Scored, ...]:
-    """The best topics: the best hit of each, plus a little for every further one; at least `limit` of them."""
+    """The best topics: the best hit of each, plus a little for every further one; at least `limit` of them.
+
+    A rule's long text matches many words by chance, so it counts half of what a topic's own phrases count.
+    """
     gathered: dict[str, list[float]] = defaultdict(list)
     for hit in hits:
         for topic in hit.topics:
-            gathered[topic].append(hit.score)
+            gathered[topic].append(hit.score * (1.0 if hit.kind == "topic" else BESIDE))
     raw = {topic: max(s) + 0.15 * (sum(s) - max(s)) for topic, s in gathered.items()}
     ranked = sorted(raw.items(), key=lambda item: (-item[1], item[0]))[:limit]
     scored = [Scored(topic, round(score / (score + SURE), 3)) for topic, score in ranked]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from typing import Literal
 
 from advisor.errors import InputError, TooLarge
 from advisor.models import Lang
@@ -39,17 +40,33 @@ _GENERAL = re.compile(
 )
 
 
+# A question about one side of the answer before.
+_VERIFY = re.compile(
+    r"\b(verify|verification|confirm|roll ?back|undo|revert)\b|验证|确认.{0,4}(有效|修复)|回退|回滚", re.IGNORECASE
+)
+_MISSING = re.compile(
+    r"\b(not|n't) (be )?(measured|checked|collected)|\bwhat (else )?(is|was) (missing|not)\b"
+    r"|没测|没有测|缺(什么|少|哪些)|测不到",
+    re.IGNORECASE,
+)
+
+Aim = Literal["own", "general", "open"]
+Aspect = Literal["verify", "missing", "all"]
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question made ready: `text` as asked, `plain` normalised for search, its language and aim.
 
-    `own` says that it is about the user's own run rather than a matter of knowledge.
+    `aim` is "own" for a question about the user's own run, "general" for a matter of knowledge, and "open" when
+    the words leave it to the context. `aspect` is the side of a diagnosis that is asked for.
     """
 
     text: str
     plain: str
     lang: Lang
-    own: bool
+    aim: Aim
+    aspect: Aspect = "all"
 
 
 def understand(text: str, lang: Lang | None = None) -> Question:
@@ -73,8 +90,19 @@ def understand(text: str, lang: Lang | None = None) -> Question:
     if not text.strip():
         raise InputError("the question is empty; ask something like: why is my training slow?")
     plain = normalise(text)
-    own = bool(_OWN.search(plain) or _OWN_ZH.search(plain)) and not _GENERAL.search(plain)
-    return Question(text.strip(), plain, lang or detect(text), own)
+    return Question(text.strip(), plain, lang or detect(text), _aim(plain), _aspect(plain))
+
+
+def _aim(plain: str) -> Aim:
+    if _GENERAL.search(plain):
+        return "general"
+    return "own" if _OWN.search(plain) or _OWN_ZH.search(plain) else "open"
+
+
+def _aspect(plain: str) -> Aspect:
+    if _VERIFY.search(plain):
+        return "verify"
+    return "missing" if _MISSING.search(plain) else "all"
 
 
 def normalise(text: str) -> str:

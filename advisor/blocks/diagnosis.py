@@ -106,12 +106,13 @@ def _row(e: Evidence, words: Words) -> Block:
     ratio = "/" in e.condition.split(e.op)[0]
     shown_limit = words.value(e.limit, None if ratio else e.fact)
     share = not ratio and _is_share(e.fact, words) and isinstance(e.value, float) and isinstance(e.limit, float)
-    key = "evidence.is" if e.op in ("==", "in", "contains") else "evidence.limit"
+    key = "evidence.is" if e.op in ("in", "contains") else "evidence.limit"
+    key = key if e.holds else "evidence.needs"
     return {
         "label": words.label(e.fact),
         "fact": e.fact,
         "value": words.value(e.value, None if ratio else e.fact),
-        "limit": words.term(key if e.holds else "evidence.needs", sign=words.sign(e.op), limit=shown_limit),
+        "limit": "" if e.holds and e.op == "==" else words.term(key, sign=words.sign(e.op), limit=shown_limit),
         "op": e.op,
         "origin": e.origin,
         "where": e.where,
