@@ -120,6 +120,8 @@ def identity(subject: str, started: str) -> str:
 def _derived(facts: Mapping[str, Fact], specs: Mapping[str, FactSpec]) -> dict[str, Fact]:
     found: dict[str, Fact] = {}
     for name, (value, needs) in derive({n: f.value for n, f in facts.items()}).items():
+        if name not in specs:  # a knowledge base of one's own may know fewer facts
+            continue
         inputs = [facts.get(n) or found[n] for n in needs if n in facts or n in found]
         origin = ", ".join(dict.fromkeys(part for f in inputs for part in f.origin.split(", ")))
         where = next((f.where for f in inputs if f.where), None)

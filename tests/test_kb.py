@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from advisor.kb import default_folder, load
 from advisor.kb.gate import check
 from advisor.kb.scaffold import new_rule
 
+ROOT = Path(__file__).parents[1]
 RULE = "rules/data-loading/dataloader-no-workers.yaml"
 SEED = [f"seed-p{i}" for i in range(1, 13)] + [f"seed-faq-{n}.{m}" for n in range(1, 5) for m in range(1, 6)]
 
@@ -90,6 +92,41 @@ def test_a_defect_is_named_with_file_and_line(
 
     found = [p for p in problems if p.file == RULE and said in p.what]
     assert [p.line for p in found] == [line], [str(p) for p in problems]
+
+
+ELSEWHERE = [
+    ("facts.yaml", "  - name: run.phase\n", "  - name: run.phase\n    colour: red\n", 1, "colour: unknown key"),
+    ("facts.yaml", "    covers: [system.,", "    covers: [no.such.,", 0, "'no.such.' is no fact"),
+    ("facts.yaml", "minutes: 1\n", "minutes: soon\n", 0, "minutes"),
+    ("topics.yaml", "    group: hardware.compute\n", "    group: 7\n", 0, "group: Input should be"),
+    ("references.yaml", "url: https://", "url: ftp://", 0, "url: String should match"),
+    ("terms.yaml", "severity.minor: {en: minor,", "severity.minor: {de: gering,", 0, "severity.minor.de: unknown key"),
+    ("faq/avoiding-out-of-memory.yaml", "references: [", "references: [no-such-source, ", 0, "'no-such-source'"),
+    ("faq/avoiding-out-of-memory.yaml", "topics: [", "topics: [no_such_topic, ", 0, "'no_such_topic'"),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "below", "said"), ELSEWHERE)
+def test_a_defect_in_any_other_file_is_named_too(
+    folder: Path, edit: Callable[[str, str, str], int], name: str, old: str, new: str, below: int, said: str
+) -> None:
+    line = edit(name, old, new) + below
+
+    found = [p for p in check(folder)[1] if p.file == name and said in p.what]
+
+    assert found, [str(p) for p in check(folder)[1]]
+    assert line in {p.line for p in found}
+
+
+def test_every_term_exists_and_is_used() -> None:
+    code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "advisor").rglob("*.py"))
+    named = set(re.findall(r"""["']([a-z_]+\.[a-z_.]+)["']""", code))
+    composed = ("severity.", "confidence.", "effort.", "state.", "step.", "lede.", "decline.")
+    terms = set(load().terms)
+
+    asked = set(re.findall(r"""(?:term\(|terms\[)f?["']([a-z_]+\.[a-z_]+)["']""", code))
+    assert sorted(asked - terms) == []
+    assert sorted(t for t in terms - named if not t.startswith(composed)) == []
 
 
 def test_all_defects_are_reported_at_once(folder: Path, edit: Callable[[str, str, str], int]) -> None:

@@ -202,7 +202,7 @@ def _missing(diagnosis: Diagnosis, words: Words) -> list[Block]:
 def _coverage(diagnosis: Diagnosis, words: Words) -> Block:
     sources = diagnosis.profile.sources
     said = words.term(
-        "coverage",
+        "block.coverage",
         cleared=len(diagnosis.cleared),
         incomplete=len(diagnosis.incomplete),
         inapplicable=len(diagnosis.inapplicable),

@@ -26,6 +26,7 @@ def lint(knowledge: Knowledge, files: Mapping[str, YamlFile]) -> Iterator[Proble
         yield from _faq(faq, knowledge, files[f"faq/{faq.id}.yaml"])
     yield from _references(knowledge, files["references.yaml"])
     yield from _labels(knowledge, files["facts.yaml"])
+    yield from _measurements(knowledge, files["facts.yaml"])
     yield from _cycles(knowledge, files)
 
 
@@ -233,6 +234,14 @@ def _labels(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
     for i, spec in enumerate(knowledge.facts.values()):
         if spec.name in used and spec.label is None:
             yield file.problem(("facts", i), f"{spec.name!r} is used by a rule and needs a label in both languages")
+
+
+def _measurements(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
+    """A measurement promises facts that exist."""
+    for i, measurement in enumerate(knowledge.measurements):
+        for name in measurement.covers:
+            if not any(fact == name or (name.endswith(".") and fact.startswith(name)) for fact in knowledge.facts):
+                yield file.problem(("measurements", i, "covers"), f"{name!r} is no fact and no beginning of one")
 
 
 def _cycles(knowledge: Knowledge, files: Mapping[str, YamlFile]) -> Iterator[Problem]:

@@ -1,0 +1,206 @@
+"""What is known: the vocabulary, rules, topics and references of a knowledge base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from advisor.models.words import Confidence, Outcome, Severity, Status, Text, Value, Values
+
+
+@dataclass(frozen=True, slots=True)
+class FactSpec:
+    """One entry of the fact vocabulary: unit, allowed range, label in both languages.
+
+    `type` is ``number``, ``bool``, ``string`` or ``version`` (a version is a string that
+    is never ordered). `low` and `high` are inclusive; None means open.
+    """
+
+    name: str
+    unit: str
+    type: Literal["number", "bool", "string", "version"]
+    description: str
+    label: Text | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One comparison on a fact: ``fact op value``, ``a / b > k``, ``a < 0.5 * b``, ``fact is known``.
+
+    `over` is the divisor's name; `other` and `factor` make the right side ``factor * other``.
+    `source` is the reference id of the limit, or `judgement` the reason it was chosen;
+    `means` names the rule that this look-alike points to.
+    """
+
+    text: str
+    fact: str
+    op: str
+    value: Value | tuple[Value, ...] | None = None
+    over: str | None = None
+    other: str | None = None
+    factor: float = 1.0
+    source: str | None = None
+    judgement: str | None = None
+    means: str | None = None
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Every fact the condition reads."""
+        return tuple(f for f in (self.fact, self.over, self.other) if f)
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """The test of a rule: every group that is given must hold."""
+
+    all: tuple[Condition, ...] = ()
+    any: tuple[Condition, ...] = ()
+    at_least: tuple[Condition, ...] = ()
+    count: int = 0
+    none: tuple[Condition, ...] = ()
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """All conditions, in the fixed order all, any, at_least, none."""
+        return self.all + self.any + self.at_least + self.none
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """One action. `to` and `setting` are templates over facts, filled for the machine at hand.
+
+    `gain` is the share that this action can win back when it is less than the rule's.
+    """
+
+    id: str
+    do: Text
+    effort: Literal["minutes", "hours", "days"]
+    risk: Text
+    not_when: Text
+    verify: Condition
+    rollback: Text
+    applies: tuple[Condition, ...] = ()
+    knob: str | None = None
+    direction: Literal["up", "down", "set"] | None = None
+    to: str | None = None
+    setting: str | None = None
+    gain: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Facts and the outcome they must give, inside the rule's file."""
+
+    name: str
+    expect: Outcome
+    facts: Values
+    missing: tuple[str, ...] = ()
+    by: str | None = None
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One nameable bottleneck with its test, texts, remedies and cases."""
+
+    id: str
+    area: str
+    topic: str
+    status: Status
+    severity: Severity
+    confidence: Confidence
+    title: Text
+    meaning: Text
+    impact: Text
+    finding: Text
+    applies: tuple[Condition, ...]
+    when: When
+    remedies: tuple[Remedy, ...]
+    references: tuple[str, ...]
+    explains: tuple[str, ...] = ()
+    gain: str | None = None
+    seed: tuple[str, ...] = ()
+    cases: tuple[Case, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What users complain about, with the ways people say it."""
+
+    id: str
+    group: str
+    title: Text
+    definition: Text
+    phrases: tuple[str, ...] = ()
+    in_scope: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A source that the knowledge base cites."""
+
+    id: str
+    title: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaqItem:
+    """One point of an FAQ answer; `correction` says where the usual advice is imprecise."""
+
+    id: str
+    text: Text
+    correction: Text | None = None
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Faq:
+    """A question with its answer in points."""
+
+    id: str
+    question: Text
+    lead: Text
+    items: tuple[FaqItem, ...]
+    phrases: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    seed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A way to learn missing facts: the exact command, what it gives and what it costs in minutes.
+
+    `covers` are fact names or prefixes ending in a dot; `source` is the kind of source it reads.
+    """
+
+    id: str
+    title: Text
+    why: Text
+    command: str
+    minutes: float
+    source: str
+    covers: tuple[str, ...]
+
+    def gives(self, fact: str) -> bool:
+        """Whether running the command makes `fact` known."""
+        return any(fact == c or (c.endswith(".") and fact.startswith(c)) for c in self.covers)
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """The whole knowledge base, loaded and proven."""
+
+    version: str
+    hash: str
+    facts: Mapping[str, FactSpec]
+    rules: Mapping[str, Rule]
+    topics: Mapping[str, Topic]
+    references: Mapping[str, Reference]
+    faqs: Mapping[str, Faq]
+    measurements: tuple[Measurement, ...]
+    terms: Mapping[str, Text]
