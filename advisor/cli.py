@@ -2,16 +2,19 @@
 
 stdout carries what was asked for (a diagnosis, an answer, JSON); progress, warnings and
 errors go to stderr. An error is one sentence and exit status 2.
+
+argparse, because a question must not wait for a command-line library: typer takes as long
+to import as everything else that an answer needs.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import IO, TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from advisor import __version__
 from advisor.errors import AdvisorError, InputError, KnowledgeError
@@ -19,28 +22,20 @@ from advisor.models import LANGS, SEVERITIES, Lang
 from advisor.text import locale_language
 
 if TYPE_CHECKING:
+    from advisor.blocks import Block
     from advisor.models import Diagnosis
     from advisor.pipeline import Advisor
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Ask why training is slow: the right cause, proven by your own machine's numbers.",
-)
-
-LangOption = Annotated[
-    str, typer.Option("--lang", help="en, zh-Hans or zh-Hant; default: the question's, else the locale.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the JSON document instead of text.")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Write the Diagnosis JSON to this file.")]
-FailOption = Annotated[str, typer.Option("--fail-on", help="Exit 1 when a finding is at least this severe.")]
+Options = argparse.Namespace
+Name = TypeVar("Name", bound=str)
+PORT = 8321
 
 
-def main() -> None:
-    """Run the command line; an error a person can act on becomes one sentence on stderr."""
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit with its status; an error a person can act on is one sentence on stderr."""
     try:
-        app()
+        options = _parser().parse_args(argv)
+        sys.exit(options.command_function(options))
     except KnowledgeError as error:
         _fail(str(error))
     except AdvisorError as error:
@@ -50,198 +45,257 @@ def main() -> None:
         sys.exit(0)
 
 
-def _fail(sentence: str) -> None:
+def _fail(sentence: str) -> NoReturn:
     print(sentence, file=sys.stderr)
     sys.exit(2)
+
+
+# --- the command line -----------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Ask why training is slow: the right cause, proven by your own machine's numbers."
+    parser = _Parser(prog="advisor", description=about)
+    parser.add_argument("--version", action="version", version=f"advisor {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, function: Callable[[Options], int]) -> argparse.ArgumentParser:
+        doc = " ".join((function.__doc__ or "").split())
+        added = commands.add_parser(name, help=doc.split(". ")[0].rstrip("."), description=doc)
+        added.set_defaults(command_function=function)
+        added.add_argument(
+            "--lang", type=_language, metavar="|".join(LANGS), help="default: the question's, or the locale's"
+        )
+        return added
+
+    _run_options(command("run", run))
+    _diagnose_options(command("diagnose", diagnose))
+    _ask_options(command("ask", ask))
+    _serve_options(command("serve", serve))
+    _report_options(command("report", report))
+    _knowledge_options(command)
+    return parser
+
+
+def _run_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--out", type=Path, metavar="FILE", help="write the Diagnosis to this file")
+    p.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD...", help="the command, unchanged")
+
+
+def _diagnose_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("files", nargs="*", type=Path, metavar="FILE", help="profiles or diagnoses; none: this machine")
+    p.add_argument("--seconds", type=_seconds, default=10.0, help="how long to look at this machine (default 10)")
+    p.add_argument("--pid", type=int, help="look at this process and its children")
+    p.add_argument("--out", type=Path, metavar="FILE", help="write the Diagnosis to this file")
+    p.add_argument("--json", action="store_true", help="print the Diagnosis as JSON")
+    p.add_argument(
+        "--fail-on", type=_severity, metavar="|".join(SEVERITIES), help="exit 1 when a finding is at least this"
+    )
+
+
+def _ask_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("question", nargs="?", default="", help="in English or Chinese")
+    p.add_argument("--profile", type=Path, metavar="FILE", help="the profile or diagnosis that it is about")
+    p.add_argument("--batch", type=Path, metavar="FILE", help="a YAML list of {id, text}: answers as JSON lines")
+    p.add_argument("--json", action="store_true", help="print the Answer as JSON")
+
+
+def _serve_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
+    p.add_argument("--port", type=int, default=PORT, help=f"the next free one is used if taken (default {PORT})")
+
+
+def _report_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("source", type=Path, metavar="DIAGNOSIS", help="a Diagnosis that --out saved")
+    p.add_argument("--format", default="md", metavar="md,html,json", help="one or several (default md)")
+    p.add_argument("--out", type=Path, metavar="FOLDER", help="where the files go; one format without it: stdout")
+
+
+def _knowledge_options(command: Callable[[str, Callable[[Options], int]], argparse.ArgumentParser]) -> None:
+    p = command("explain", explain)
+    p.add_argument("rule", help="the id of a rule")
+    p.add_argument("--json", action="store_true", help="print the page's blocks as JSON")
+    command("rules", rules).add_argument("--json", action="store_true", help="print JSON")
+    check_folder = "a knowledge folder; default: the one that comes with advisor"
+    command("check", check).add_argument("folder", nargs="?", type=Path, help=check_folder)
+    p = command("new-rule", new_rule)
+    p.add_argument("rule", help="the id: a kebab-case noun phrase of the bad state")
+    p.add_argument("--area", default="unsorted", help="the folder under rules/")
+    p.add_argument("--topic", default="gpu_low_utilization", help="the topic it belongs to")
+    p.add_argument("--folder", type=Path, help="the knowledge folder")
+
+
+def _language(name: str) -> Lang:
+    return _one_of(name, LANGS, "language")
+
+
+def _severity(name: str) -> str:
+    return _one_of(name, SEVERITIES, "severity")
+
+
+def _one_of(name: str, known: Sequence[Name], what: str) -> Name:
+    for item in known:
+        if item == name:
+            return item
+    raise argparse.ArgumentTypeError(f"{name!r} is not a {what}, choose from {', '.join(known)}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time from 0.1 to 86400 seconds")
+    return value
+
+
+# --- the commands ---------------------------------------------------------------------
+
+
+def run(options: Options) -> int:
+    """Run CMD unchanged, watch it, and say on stderr what slows it down. Exits with CMD's own status."""
+    language, advisor = options.lang or locale_language(), _advisor()
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    diagnosis, status = advisor.watch(command, lambda interim: _keep(advisor, interim, "running"))
+    _keep(advisor, diagnosis, "done")
+    if options.out:
+        _write(options.out, advisor.report(diagnosis, "json", language))
+    _show(advisor, diagnosis, language, sys.stderr)
+    return status
+
+
+def diagnose(options: Options) -> int:
+    """Diagnose files, or this machine for some seconds."""
+    language, advisor = options.lang or locale_language(), _advisor()
+    if options.files:
+        found = [advisor.diagnose_file(f) for f in options.files]
+    else:
+        found = [_sample(advisor, options.seconds, options.pid)]
+    for diagnosis in found:
+        _keep(advisor, diagnosis, "done")
+        if options.json:
+            _print_json(advisor.diagnosis_document(diagnosis))
+        else:
+            _show(advisor, diagnosis, language, sys.stdout)
+    if options.out:
+        _write(options.out, advisor.report(found[-1], "json", language))
+    worst = max((SEVERITIES.index(f.rule.severity) for d in found for f in d.findings), default=-1)
+    return int(options.fail_on is not None and worst >= SEVERITIES.index(options.fail_on))
+
+
+def ask(options: Options) -> int:
+    """Answer a question: about the attached profile, else the latest run, else from the knowledge base."""
+    advisor = _advisor()
+    attached = advisor.diagnose_file(options.profile) if options.profile else None
+    if options.batch:
+        for item, answer in advisor.ask_batch(options.batch, attached, lang=options.lang):
+            print(json.dumps({"id": item, **advisor.answer_document(answer)}, ensure_ascii=False), flush=True)
+        return 0
+    if attached:
+        answer = advisor.ask_about(options.question, attached, lang=options.lang)
+    else:
+        answer = advisor.ask(options.question, lang=options.lang)
+    if options.json:
+        _print_json(advisor.answer_document(answer))
+    else:
+        _print(answer.blocks, sys.stdout)
+    return 0
+
+
+def serve(options: Options) -> int:
+    """Serve the chat page and the REST API on this machine."""
+    from advisor.serve import LOOPBACK
+    from advisor.serve import serve as serve_forever
+
+    if options.host not in LOOPBACK:
+        print(f"advisor: everyone who reaches {options.host} can read the runs and ask", file=sys.stderr)
+    ready: Callable[[str], None] = lambda url: print(f"advisor is at {url}  (Ctrl-C stops it)", flush=True)  # noqa: E731
+    serve_forever(_advisor(), options.host, options.port, ready)
+    return 0
+
+
+def report(options: Options) -> int:
+    """Render a diagnosis as a report that can be attached to a ticket."""
+    from advisor.pipeline import report_formats
+
+    language, wanted = options.lang or locale_language(), report_formats(options.format)
+    folder = options.out or (options.source.parent if len(wanted) > 1 else None)
+    advisor = _advisor()
+    diagnosis = advisor.diagnose_file(options.source)
+    for name in wanted:
+        text = advisor.report(diagnosis, name, language)
+        if folder is None:
+            print(text, end="")
+        else:
+            target = folder / f"{options.source.stem}.report.{name}"
+            _write(target, text)
+            print(target)
+    return 0
+
+
+def explain(options: Options) -> int:
+    """Show the page of a rule: what it tests, where its limits come from, what to do."""
+    blocks = _advisor().rule_page(options.rule, options.lang or locale_language())
+    if options.json:
+        _print_json({"rule": options.rule, "blocks": list(blocks)})
+    else:
+        _print(blocks, sys.stdout)
+    return 0
+
+
+def rules(options: Options) -> int:
+    """List the rules of the knowledge base."""
+    language, knowledge = options.lang or locale_language(), _advisor().knowledge
+    rows = [
+        {"id": r.id, "area": r.area, "topic": r.topic, "severity": r.severity, "title": r.title.get(language)}
+        for r in sorted(knowledge.rules.values(), key=lambda r: (r.area, r.id))
+    ]
+    if options.json:
+        _print_json(rows)
+        return 0
+    width = max((len(r["id"]) for r in rows), default=0)
+    for row in rows:
+        print(f"{row['area']:<14} {row['id']:<{width}}  {row['severity']:<8}  {row['title']}")
+    return 0
+
+
+def check(options: Options) -> int:
+    """Prove a knowledge folder: every problem as file:line. Exits 1 when there is one."""
+    from advisor.kb import gate
+
+    if options.folder and not options.folder.is_dir():
+        raise InputError(f"{options.folder} is not a folder; give the one that holds facts.yaml and rules/")
+    knowledge, problems = gate.check(options.folder)
+    for problem in problems:
+        print(problem)
+    cases = sum(len(r.cases) for r in knowledge.rules.values())
+    print(f"{len(knowledge.rules)} rules, {cases} cases, {len(problems)} problems", file=sys.stderr)
+    return int(bool(problems))
+
+
+def new_rule(options: Options) -> int:
+    """Write the scaffold of a rule that passes `advisor check`."""
+    from advisor.kb import scaffold
+
+    print(scaffold.new_rule(options.rule, options.area, options.topic, options.folder))
+    return 0
+
+
+# --- printing -------------------------------------------------------------------------
 
 
 def _advisor() -> Advisor:
     from advisor.pipeline import Advisor
 
     return Advisor()
-
-
-def _language(name: str) -> Lang:
-    for lang in LANGS:
-        if lang == name:
-            return lang
-    if name:
-        raise InputError(f"{name!r} is not a language; choose from {', '.join(LANGS)}")
-    return locale_language()
-
-
-@app.command(context_settings={"allow_interspersed_args": False})
-def run(
-    command: Annotated[list[str], typer.Argument(help="The command to watch, unchanged.", metavar="-- CMD...")],
-    out: OutOption = None,
-    lang: LangOption = "",
-) -> None:
-    """Run CMD unchanged, watch it, and say on stderr what slows it down. Exits with CMD's own status."""
-    language, advisor = _language(lang), _advisor()
-    diagnosis, status = advisor.watch(command, lambda interim: _keep(advisor, interim, "running"))
-    _keep(advisor, diagnosis, "done")
-    if out:
-        _write(out, advisor.report(diagnosis, "json", language))
-    _show(advisor, diagnosis, language, sys.stderr)
-    raise typer.Exit(status)
-
-
-@app.command()
-def diagnose(
-    files: Annotated[list[Path] | None, typer.Argument(help="Profiles or diagnoses; none: this machine.")] = None,
-    seconds: Annotated[float, typer.Option(help="How long to sample this machine.", min=0.1, max=86400)] = 10.0,
-    pid: Annotated[int | None, typer.Option(help="Watch this process and its children.", min=1)] = None,
-    out: OutOption = None,
-    lang: LangOption = "",
-    as_json: JsonOption = False,
-    fail_on: FailOption = "",
-) -> None:
-    """Diagnose files, or this machine for a few seconds."""
-    language, advisor = _language(lang), _advisor()
-    if fail_on and fail_on not in SEVERITIES:
-        raise InputError(f"{fail_on!r} is not a severity; choose from {', '.join(SEVERITIES)}")
-    found = [advisor.diagnose_file(f) for f in files] if files else [_sample(advisor, seconds, pid)]
-    for diagnosis in found:
-        _keep(advisor, diagnosis, "done")
-        if as_json:
-            print(json.dumps(advisor.diagnosis_document(diagnosis), ensure_ascii=False, indent=2))
-        else:
-            _show(advisor, diagnosis, language, sys.stdout)
-    if out:
-        _write(out, advisor.report(found[-1], "json", language))
-    worst = max((SEVERITIES.index(f.rule.severity) for d in found for f in d.findings), default=-1)
-    if fail_on and worst >= SEVERITIES.index(fail_on):
-        raise typer.Exit(1)
-
-
-@app.command()
-def ask(
-    question: Annotated[str, typer.Argument(help="The question, in English or Chinese.")] = "",
-    profile: Annotated[Path | None, typer.Option(help="A profile or diagnosis that the question is about.")] = None,
-    batch: Annotated[Path | None, typer.Option(help="A YAML list of {id, text}: answers as JSON lines.")] = None,
-    lang: LangOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Answer one question, about the attached profile, else the latest run."""
-    advisor = _advisor()
-    chosen = _language(lang) if lang else None
-    attached = advisor.diagnose_file(profile) if profile else None
-    if batch:
-        for item, answer in advisor.ask_batch(batch, attached, lang=chosen):
-            print(json.dumps({"id": item, **advisor.answer_document(answer)}, ensure_ascii=False), flush=True)
-        return
-    answer = advisor.ask_about(question, attached, lang=chosen) if attached else advisor.ask(question, lang=chosen)
-    if as_json:
-        print(json.dumps(advisor.answer_document(answer), ensure_ascii=False, indent=2))
-    else:
-        _print(answer.blocks, sys.stdout)
-
-
-@app.command()
-def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; the next free one if taken.", min=0, max=65535)] = 8321,
-) -> None:
-    """Serve the chat page and the REST API."""
-    from advisor.serve import serve as serve_forever
-
-    serve_forever(_advisor(), host, port, lambda url: print(f"advisor is at {url}  (Ctrl-C stops it)", flush=True))
-
-
-@app.command()
-def report(
-    source: Annotated[Path, typer.Argument(help="A Diagnosis that --out saved.", metavar="DIAGNOSIS")],
-    formats: Annotated[str, typer.Option("--format", help="md, html, json; several separated by commas.")] = "md",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the files; without it one format goes to stdout.")
-    ] = None,
-    lang: LangOption = "",
-) -> None:
-    """Render a diagnosis as a report that can be attached to a ticket."""
-    from advisor.pipeline import report_formats
-
-    language, wanted = _language(lang), report_formats(formats)
-    if out is None and len(wanted) > 1:
-        out = source.parent
-    advisor = _advisor()
-    diagnosis = advisor.diagnose_file(source)
-    for name in wanted:
-        text = advisor.report(diagnosis, name, language)
-        if out is None:
-            print(text, end="")
-        else:
-            target = out / f"{source.stem}.report.{name}"
-            _write(target, text)
-            print(target)
-
-
-@app.command()
-def explain(
-    rule: Annotated[str, typer.Argument(help="The id of a rule.")], lang: LangOption = "", as_json: JsonOption = False
-) -> None:
-    """Show the page of a rule."""
-    blocks = _advisor().rule_page(rule, _language(lang))
-    if as_json:
-        print(json.dumps({"rule": rule, "blocks": list(blocks)}, ensure_ascii=False, indent=2))
-    else:
-        _print(blocks, sys.stdout)
-
-
-@app.command()
-def rules(lang: LangOption = "", as_json: JsonOption = False) -> None:
-    """List the rules of the knowledge base."""
-    language, knowledge = _language(lang), _advisor().knowledge
-    rows = [
-        {"id": r.id, "area": r.area, "topic": r.topic, "severity": r.severity, "title": r.title.get(language)}
-        for r in sorted(knowledge.rules.values(), key=lambda r: (r.area, r.id))
-    ]
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False, indent=2))
-        return
-    width = max((len(r["id"]) for r in rows), default=0)
-    for row in rows:
-        print(f"{row['area']:<14} {row['id']:<{width}}  {row['severity']:<8}  {row['title']}")
-
-
-@app.command()
-def check(
-    folder: Annotated[
-        Path | None, typer.Argument(help="A knowledge folder; default: the one that comes with advisor.")
-    ] = None,
-) -> None:
-    """Prove a knowledge folder: every problem as file:line. Exits 1 when there is one."""
-    from advisor.kb import gate
-
-    if folder and not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give the one that holds facts.yaml and rules/")
-    knowledge, problems = gate.check(folder)
-    for problem in problems:
-        print(problem)
-    cases = sum(len(r.cases) for r in knowledge.rules.values())
-    print(f"{len(knowledge.rules)} rules, {cases} cases, {len(problems)} problems", file=sys.stderr)
-    if problems:
-        raise typer.Exit(1)
-
-
-@app.command("new-rule")
-def new_rule(
-    rule: Annotated[str, typer.Argument(help="The id: a kebab-case noun phrase of the bad state.")],
-    area: Annotated[str, typer.Option(help="The folder under rules/.")] = "unsorted",
-    topic: Annotated[str, typer.Option(help="The topic it belongs to.")] = "gpu_low_utilization",
-    folder: Annotated[Path | None, typer.Option(help="The knowledge folder.")] = None,
-) -> None:
-    """Write the scaffold of a rule that passes `advisor check`."""
-    from advisor.kb import scaffold
-
-    print(scaffold.new_rule(rule, area, topic, folder))
-
-
-@app.callback(invoke_without_command=True)
-def version(show: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
-    """Options of every command."""
-    if show:
-        print(f"advisor {__version__}")
-        raise typer.Exit
 
 
 def _sample(advisor: Advisor, seconds: float, pid: int | None) -> Diagnosis:
@@ -256,7 +310,7 @@ def _sample(advisor: Advisor, seconds: float, pid: int | None) -> Diagnosis:
         return advisor.diagnose_machine(seconds, pid, lambda done: bar.update(task, completed=done))
 
 
-def _keep(advisor: Advisor, diagnosis: Diagnosis, state: Any) -> None:
+def _keep(advisor: Advisor, diagnosis: Diagnosis, state: Literal["running", "done"]) -> None:
     """Store a diagnosis; a store that cannot be written costs a warning, not the run."""
     try:
         advisor.save(diagnosis, state)
@@ -264,16 +318,20 @@ def _keep(advisor: Advisor, diagnosis: Diagnosis, state: Any) -> None:
         print(f"advisor: not stored: {error}", file=sys.stderr)
 
 
-def _show(advisor: Advisor, diagnosis: Diagnosis, lang: Lang, stream: Any) -> None:
+def _show(advisor: Advisor, diagnosis: Diagnosis, lang: Lang, stream: IO[str]) -> None:
     from advisor.blocks import diagnosis_blocks
 
     _print(diagnosis_blocks(diagnosis, advisor.knowledge, lang), stream)
 
 
-def _print(blocks: Any, stream: Any) -> None:
+def _print(blocks: Sequence[Block], stream: IO[str]) -> None:
     from advisor.report.terminal import print_blocks
 
     print_blocks(blocks, stream)
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 def _write(path: Path, text: str) -> None:

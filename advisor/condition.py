@@ -24,7 +24,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from advisor.errors import ConditionError
 from advisor.models import Condition, FactSpec, Outcome, Rule, Value, Values, When
@@ -265,8 +265,7 @@ def limit_value(condition: Condition, values: Values) -> Value | tuple[Value, ..
 # --- judge ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """The outcome of one rule on one set of values, with the truth of every condition.
 
     `truths` follow `When.conditions`. `flips` is the smallest number of conditions that
@@ -281,55 +280,71 @@ class Trace:
     missing: tuple[str, ...]
 
 
+class _Group(NamedTuple):
+    """Conditions of which at least `needed` must be `wanted`."""
+
+    conditions: tuple[Condition, ...]
+    tests: tuple[Test, ...]
+    needed: int
+    wanted: bool
+
+
+def _groups(when: When) -> list[_Group]:
+    given = (
+        (when.all, len(when.all), True),
+        (when.any, 1, True),
+        (when.at_least, when.count, True),
+        (when.none, len(when.none), False),
+    )
+    return [_Group(c, tuple(compile_condition(x) for x in c), needed, wanted) for c, needed, wanted in given if c]
+
+
 def compile_rule(rule: Rule) -> Callable[[Values], Trace]:
     """A closure that judges `rule`, keeping the truth of every condition."""
     applies = tuple(compile_condition(c) for c in rule.applies)
-    tests = tuple(compile_condition(c) for c in rule.when.conditions)
-    when = rule.when
+    groups = _groups(rule.when)
 
     def judge(values: Values) -> Trace:
         gate = tuple([test(values) for test in applies])
         if False in gate:
             return Trace("inapplicable", gate, (), 0, ())
-        truths = tuple([test(values) for test in tests])
-        truth, flips, open_conditions = _combine(when, truths)
-        if truth is False:
-            return Trace("cleared", gate, truths, flips, ())
-        if truth is True and None not in gate:
-            return Trace("matched", gate, truths, 0, ())
-        unsure = [c for c, t in zip(rule.applies, gate, strict=True) if t is None] + open_conditions
-        return Trace("incomplete", gate, truths, flips, _missing(unsure, values))
+        truths: list[Truth] = []
+        failed, unknown, flips = False, None in gate, 0
+        for group in groups:
+            part = [test(values) for test in group.tests]
+            truths += part
+            short = group.needed - part.count(group.wanted)
+            if short > 0:
+                flips += short
+                if part.count(None) >= short:
+                    unknown = True
+                else:
+                    failed = True
+        if failed:
+            return Trace("cleared", gate, tuple(truths), flips, ())
+        if not unknown:
+            return Trace("matched", gate, tuple(truths), 0, ())
+        return Trace("incomplete", gate, tuple(truths), flips, _open(rule.applies, gate, groups, truths, values))
 
     return judge
 
 
-def _combine(when: When, truths: Sequence[Truth]) -> tuple[Truth, int, list[Condition]]:
-    """Kleene truth of the groups, flips to make them true, and the conditions that keep it unknown."""
-    groups: list[tuple[Truth, int]] = []
-    unsure: list[Condition] = []
+def _open(
+    applies: Sequence[Condition],
+    gate: Sequence[Truth],
+    groups: Sequence[_Group],
+    truths: Sequence[Truth],
+    values: Values,
+) -> tuple[str, ...]:
+    """The missing facts that keep the rule undecided: those of unknown groups, not of groups that hold anyway."""
+    unsure = [c for c, t in zip(applies, gate, strict=True) if t is None]
     start = 0
-    for conditions, needed, negated in (
-        (when.all, len(when.all), False),
-        (when.any, 1 if when.any else 0, False),
-        (when.at_least, when.count, False),
-        (when.none, len(when.none), True),
-    ):
-        if not conditions:
-            continue
-        part = truths[start : start + len(conditions)]
-        start += len(conditions)
-        yes = part.count(not negated)
-        unknown = part.count(None)
-        truth: Truth = True if yes >= needed else (None if yes + unknown >= needed else False)
-        groups.append((truth, max(0, needed - yes)))
-        if truth is None:
-            unsure += [c for c, t in zip(conditions, part, strict=True) if t is None]
-    flips = sum(f for _, f in groups)
-    if any(t is False for t, _ in groups):
-        return False, flips, []
-    if any(t is None for t, _ in groups):
-        return None, flips, unsure
-    return True, 0, []
+    for group in groups:
+        part = truths[start : start + len(group.conditions)]
+        start += len(part)
+        if part.count(group.wanted) < group.needed:
+            unsure += [c for c, t in zip(group.conditions, part, strict=True) if t is None]
+    return _missing(unsure, values)
 
 
 def _missing(conditions: Sequence[Condition], values: Values) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from advisor.engine import Engine
 from advisor.engine import diagnose as judge
 from advisor.errors import InputError, NotFound
 from advisor.models import Answer, Diagnosis, Knowledge, Lang, Reading
-from advisor.readers import read_document, read_file
 from advisor.report.document import diagnosis_document
 
 if TYPE_CHECKING:
@@ -80,10 +79,14 @@ class Advisor:
         Raises:
             InputError: when it is neither.
         """
+        from advisor.readers import read_document
+
         return judge(profile.restore(read_document(document), self.knowledge.facts), self.engine)
 
     def diagnose_file(self, path: Path) -> Diagnosis:
         """Judge the facts in a file (raises InputError)."""
+        from advisor.readers import read_file
+
         return self.diagnose(read_file(path))
 
     def diagnose_machine(

@@ -15,7 +15,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from advisor.answer.understand import normalise
 from advisor.models import Faq, Knowledge, Rule, Scored, Topic
 
 K1, B = 1.2, 0.6
@@ -60,14 +59,14 @@ def tokens(plain: str) -> list[str]:
     return found
 
 
-def _parts(word: str) -> list[str]:
+@functools.lru_cache(maxsize=16384)
+def _parts(word: str) -> tuple[str, ...]:
     """A technical token and its parts, so that ``num_workers`` is found by "workers"."""
     parts = [p for p in re.split(r"[_.+-]", word) if p and p not in _STOP]
     stems = [_stem(p) for p in parts]
-    return [word, *stems] if len(parts) > 1 else stems
+    return (word, *stems) if len(parts) > 1 else tuple(stems)
 
 
-@functools.lru_cache(maxsize=8192)
 def _stem(word: str) -> str:
     for ending, keep in (("ization", "iz"), ("isation", "iz"), ("ising", "iz"), ("izing", "iz"), ("ies", "y")):
         if word.endswith(ending) and len(word) > len(ending) + 3:
@@ -96,7 +95,7 @@ class Index:
         self._words = [t for t in self._postings if t.isascii() and len(t) >= MIN_REPAIR]
 
     def _add(self, kind: str, name: str, topics: tuple[str, ...], text: str) -> None:
-        counts = Counter(tokens(normalise(text)))
+        counts = Counter(tokens(text.lower()))  # our own texts are in Simplified Chinese and half-width already
         number = len(self._documents)
         self._documents.append((kind, name, topics))
         self._lengths.append(sum(counts.values()))

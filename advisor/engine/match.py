@@ -7,14 +7,13 @@ objects are made only for what is shown.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from advisor.condition import Trace, Truth, compile_condition, compile_rule, left_value, limit_value
 from advisor.models import Condition, Evidence, Knowledge, Profile, Rule, Value, Values
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """The outcome of one rule on one profile; `error` says why judging failed, if it did."""
 
     rule: Rule

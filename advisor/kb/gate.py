@@ -14,8 +14,9 @@ from advisor.blocks import rule_blocks
 from advisor.condition import Trace, compile_condition, compile_rule
 from advisor.derive import with_derived
 from advisor.errors import Problem
+from advisor.kb.build import Loader
 from advisor.kb.lint import lint
-from advisor.kb.load import Loader, default_folder
+from advisor.kb.load import default_folder
 from advisor.models import Case, Knowledge, Rule
 from advisor.text import PLACEHOLDER, fill
 

@@ -1,0 +1,262 @@
+"""Knowledge files -> Knowledge, through YAML and the schema, collecting every problem before giving up.
+
+Loading goes through `load`, which keeps the result; here it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from advisor import condition as conditions
+from advisor.errors import ConditionError, Problem
+from advisor.kb import pack, schema
+from advisor.kb.yamlfile import YamlFile, read
+from advisor.models import (
+    Case,
+    Condition,
+    FactSpec,
+    Faq,
+    FaqItem,
+    Knowledge,
+    Measurement,
+    Reference,
+    Remedy,
+    Rule,
+    Text,
+    Topic,
+    When,
+)
+
+T = TypeVar("T", bound=schema.Strict)
+_HINTS = {
+    "extra_forbidden": "unknown key; remove it or correct the spelling",
+    "missing": "is missing; add it",
+}
+
+
+class Loader:
+    """Reads a knowledge folder; `problems` and `files` are kept for `lint` and the gate."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.problems: list[Problem] = []
+        self.files: dict[str, YamlFile] = {}
+
+    def knowledge(self) -> Knowledge:
+        """Everything in the folder; entries with problems are left out and noted in `problems`."""
+        facts = self._one("facts.yaml", schema.FactsFile)
+        topics = self._one("topics.yaml", schema.TopicsFile)
+        cited = self._one("references.yaml", schema.ReferencesFile)
+        references = map(_reference, cited.references if cited else ())
+        terms = self._one("terms.yaml", schema.TermsFile)
+        rules = self._folder("rules", schema.RuleFile, self._rule)
+        faqs = self._folder("faq", schema.FaqFile, lambda f, _: _faq(f))
+        return Knowledge(
+            version=facts.version if facts else "",
+            hash=pack.digest(self.folder),
+            facts=self._by("facts.yaml", "facts", map(_fact, facts.facts if facts else ()), lambda f: f.name),
+            rules=rules,
+            topics=self._by("topics.yaml", "topics", map(_topic, topics.topics if topics else ()), lambda t: t.id),
+            references=self._by("references.yaml", "references", references, lambda r: r.id),
+            faqs=faqs,
+            measurements=tuple(map(_measurement, facts.measurements if facts else ())),
+            terms={k: _text(v) for k, v in terms.terms.items()} if terms else {},
+        )
+
+    def _one(self, name: str, model: type[T]) -> T | None:
+        path = self.folder / name
+        if not path.is_file():
+            self.problems.append(Problem(name, 1, "is missing; a knowledge folder needs it"))
+            return None
+        return self._validate(path, model)
+
+    def _validate(self, path: Path, model: type[T]) -> T | None:
+        file = read(path, self.folder)
+        self.files[file.name] = file
+        self.problems += file.problems
+        if file.data is None:
+            if not file.problems:
+                self.problems.append(Problem(file.name, 1, "is empty"))
+            return None
+        try:
+            return model.model_validate(file.data)
+        except ValidationError as error:
+            self.problems += [_problem(file, e) for e in error.errors(include_url=False, include_context=False)]
+            return None
+
+    def _folder(self, name: str, model: type[T], build: Callable[[T, YamlFile], Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for path in sorted((self.folder / name).rglob("*.yaml")):
+            valid = self._validate(path, model)
+            if valid is None:
+                continue
+            file = self.files[path.relative_to(self.folder).as_posix()]
+            item = build(valid, file)
+            if item.id != path.stem:
+                self.problems.append(file.problem(("id",), f"id {item.id!r} differs from the file name {path.stem!r}"))
+            if item.id in found:
+                self.problems.append(file.problem(("id",), f"id {item.id!r} exists twice; rename one"))
+            found[item.id] = item
+        return found
+
+    def _by(self, file: str, section: str, items: Iterable[Any], key: Callable[[Any], str]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for i, item in enumerate(items):
+            if key(item) in found:
+                self.problems.append(self.files[file].problem((section, i), f"{key(item)!r} exists twice; keep one"))
+            found[key(item)] = item
+        return found
+
+    # --- rules ---
+
+    def _rule(self, rule: schema.RuleFile, file: YamlFile) -> Rule:
+        return Rule(
+            id=rule.id,
+            area=Path(file.name).parent.name,
+            topic=rule.topic,
+            status=rule.status,
+            severity=rule.severity,
+            confidence=rule.confidence,
+            title=_text(rule.title),
+            meaning=_text(rule.meaning),
+            impact=_text(rule.impact),
+            finding=_text(rule.finding),
+            applies=self._parse_all(rule.applies, file, ("applies",)),
+            when=self._when(rule.when, file),
+            remedies=tuple(self._remedy(r, file, ("remedies", i)) for i, r in enumerate(rule.remedies)),
+            references=tuple(rule.references),
+            explains=tuple(rule.explains),
+            gain=rule.gain,
+            seed=tuple(rule.seed),
+            cases=tuple(_case(c, file.line(("cases", i))) for i, c in enumerate(rule.cases)),
+        )
+
+    def _when(self, when: schema.WhenFile, file: YamlFile) -> When:
+        def group(name: str, leaves: list[schema.Leaf], *inner: str) -> tuple[Condition, ...]:
+            parsed = (self._leaf(leaf, file, ("when", name, *inner, i, "is")) for i, leaf in enumerate(leaves))
+            return tuple(c for c in parsed if c)
+
+        if not (when.all or when.any or when.at_least):
+            self.problems.append(file.problem(("when",), "needs at least one of all, any and at_least"))
+        some = when.at_least
+        return When(
+            all=group("all", when.all),
+            any=group("any", when.any),
+            at_least=group("at_least", some.of, "of") if some else (),
+            count=some.count if some else 0,
+            none=group("none", when.none),
+        )
+
+    def _leaf(self, leaf: schema.Leaf, file: YamlFile, where: tuple[str | int, ...]) -> Condition | None:
+        parsed = self._parse(leaf.is_, file, where)
+        if parsed is None:
+            return None
+        return Condition(
+            parsed.text,
+            parsed.fact,
+            parsed.op,
+            parsed.value,
+            parsed.over,
+            parsed.other,
+            parsed.factor,
+            leaf.from_,
+            leaf.judgement,
+            leaf.means,
+        )
+
+    def _remedy(self, remedy: schema.RemedyFile, file: YamlFile, where: tuple[str | int, ...]) -> Remedy:
+        verify = self._parse(remedy.verify, file, (*where, "verify"))
+        return Remedy(
+            id=remedy.id,
+            do=_text(remedy.do),
+            effort=remedy.effort,
+            risk=_text(remedy.risk),
+            not_when=_text(remedy.not_when),
+            verify=verify or Condition(remedy.verify, "", "is known"),
+            rollback=_text(remedy.rollback),
+            applies=self._parse_all(remedy.for_, file, (*where, "for")),
+            knob=remedy.knob,
+            direction=remedy.direction,
+            to=remedy.to,
+            setting=remedy.setting,
+            gain=remedy.gain,
+        )
+
+    def _parse_all(self, texts: list[str], file: YamlFile, where: tuple[str | int, ...]) -> tuple[Condition, ...]:
+        parsed = (self._parse(text, file, (*where, i)) for i, text in enumerate(texts))
+        return tuple(c for c in parsed if c)
+
+    def _parse(self, text: str, file: YamlFile, where: tuple[str | int, ...]) -> Condition | None:
+        try:
+            return conditions.parse(text)
+        except ConditionError as error:
+            self.problems.append(file.problem(where, str(error)))
+            return None
+
+
+def _problem(file: YamlFile, error: Mapping[str, Any]) -> Problem:
+    location = tuple(error["loc"])
+    path = ".".join(str(p) for p in location)
+    hint = _HINTS.get(error["type"])
+    what = f"{path}: {hint}" if hint else f"{path}: {error['msg']}, got {str(error.get('input'))[:60]!r}"
+    return file.problem(location, what)
+
+
+def _text(text: schema.TextFile) -> Text:
+    return Text(text.en, text.zh)
+
+
+def _fact(fact: schema.FactFile) -> FactSpec:
+    low, high = fact.range or (None, None)
+    kinds: dict[str, Literal["bool", "string", "version"]] = {
+        "{bool}": "bool",
+        "{string}": "string",
+        "{version}": "version",
+    }
+    return FactSpec(
+        name=fact.name,
+        unit=fact.unit,
+        type=kinds.get(fact.unit, "number"),
+        description=fact.about,
+        label=_text(fact.label) if fact.label else None,
+        low=None if low is None else float(low),
+        high=None if high is None else float(high),
+    )
+
+
+def _topic(topic: schema.TopicFile) -> Topic:
+    scoped = not topic.id.startswith("oos_")
+    return Topic(topic.id, topic.group, _text(topic.title), _text(topic.definition), tuple(topic.phrases), scoped)
+
+
+def _reference(reference: schema.ReferenceFile) -> Reference:
+    return Reference(reference.id, reference.title, reference.url)
+
+
+def _measurement(m: schema.MeasurementFile) -> Measurement:
+    return Measurement(m.id, _text(m.title), _text(m.why), m.command, float(m.minutes), m.source, tuple(m.covers))
+
+
+def _case(case: schema.CaseFile, line: int) -> Case:
+    facts = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in case.facts.items()}
+    return Case(case.name, case.expect, facts, tuple(case.missing), case.by, line)
+
+
+def _faq(faq: schema.FaqFile) -> Faq:
+    items = tuple(
+        FaqItem(i.id, _text(i.text), _text(i.correction) if i.correction else None, tuple(i.rules)) for i in faq.items
+    )
+    return Faq(
+        faq.id,
+        _text(faq.question),
+        _text(faq.lead),
+        items,
+        tuple(faq.phrases),
+        tuple(faq.topics),
+        tuple(faq.references),
+        tuple(faq.seed),
+    )
