@@ -125,7 +125,7 @@ class Advisor:
         asked = understand(question, lang)
         if profile is not None:
             return self.responder.answer(asked, self.stored(profile), attached=True)
-        return self.responder.answer(asked, self.latest() if asked.aim == "own" else None)
+        return self.responder.answer(asked, self.latest() if asked.aim != "general" else None)
 
     def ask_about(self, question: str, diagnosis: Diagnosis, *, lang: Lang | None = None) -> Answer:
         """Answer a question about a diagnosis at hand."""

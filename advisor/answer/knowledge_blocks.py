@@ -27,7 +27,7 @@ def faq(entry: Faq, words: Words) -> list[Block]:
         for item in entry.items
     ]
     links = [words.link(words.knowledge.references[r]) for r in entry.references]
-    rules = dict.fromkeys(r for item in entry.items for r in item.rules)
+    rules = dict.fromkeys(item.rules[0] for item in entry.items if item.rules)  # the nearest of each point
     return [
         {"kind": "headline", "title": words.say(entry.question), "lede": words.say(entry.lead)},
         prose(words, None, [], points),

@@ -6,6 +6,7 @@ is about it; answer from an FAQ or a rule; else say what to measure first.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from advisor.answer import knowledge_blocks as known
@@ -17,6 +18,9 @@ from advisor.models import Answer, AnswerKind, Diagnosis, Faq, Finding, Knowledg
 DECLINE = 0.25  # a best topic below this is a coincidence of words
 ASKED = 0.3  # a topic above this, and clearly ahead of the next, was asked about by name, not just touched
 AHEAD = 1.25
+CLEAR = 0.38  # a best topic below this is a guess: better to say what to measure
+MAX_CAUSES = 6
+BROAD = 3  # a rule that as many others explain names a family of causes
 FAQ_LEAD = 1.15  # an FAQ must win clearly: it answers a whole question, a rule one cause
 SYMPTOMS = frozenset(["gpu_low_utilization", "profiling_metrics", "slowdown_over_time"])
 
@@ -27,6 +31,7 @@ class Responder:
     def __init__(self, knowledge: Knowledge) -> None:
         self.knowledge = knowledge
         self._index = Index(knowledge)
+        self._explained_by = Counter(other for rule in knowledge.rules.values() for other in rule.explains)
 
     def answer(self, question: Question, diagnosis: Diagnosis | None, *, attached: bool = False) -> Answer:
         """The answer to `question`.
@@ -37,24 +42,28 @@ class Responder:
         hits = self._index.search(question.plain)
         topics = topic_scores(hits, self.knowledge)
         words = Words(self.knowledge, question.lang)
-        own = question.aim == "own" or (attached and (question.aim == "open" or question.aspect != "all"))
-        about_answer = attached and question.aspect != "all"  # "how do I verify it?" names no topic and needs none
-        if not about_answer and self._unrelated(topics, own):
+        asked = _asked(topics)
+        follow_up = attached and question.aspect != "all"  # "how do I verify it?" names no topic and needs none
+        if not follow_up and self._unrelated(question, topics):
             return self._declined(question, topics, words)
+        # What is asked without naming a cause is about the run at hand; a cause by name is a matter of knowledge.
+        own = question.aim == "own" or (question.aim == "open" and (attached or asked is None)) or follow_up
         if own and diagnosis is not None:
             return self._explained(question, topics, diagnosis, words)
         faq = self._faq(hits)
         if faq:
             return self._from_faq(faq, question, topics, words)
-        if own:
+        vague = question.symptom and (topics[0].id in SYMPTOMS or topics[0].score < CLEAR)
+        if question.aim == "own" or vague:
             return self._triage(question, topics, words)
         return self._from_rules(question, hits, topics, words)
 
-    def _unrelated(self, topics: Sequence[Scored], own: bool) -> bool:
+    def _unrelated(self, question: Question, topics: Sequence[Scored]) -> bool:
         best = topics[0]
+        familiar = question.aim == "own" or question.symptom
         if not self.knowledge.topics[best.id].in_scope:
-            return not own or _asked(topics) is not None
-        return best.score < DECLINE and not own
+            return not familiar or _asked(topics) is not None
+        return best.score < DECLINE and not familiar
 
     def _declined(self, question: Question, topics: Sequence[Scored], words: Words) -> Answer:
         first = topics[0]
@@ -108,12 +117,15 @@ class Responder:
         return self._finish("knowledge", question, topics, [*blocks, _follow_ups(words, "ask.mine")], rules[:3])
 
     def _triage(self, question: Question, topics: Sequence[Scored], words: Words) -> Answer:
-        """No measurements yet: what to run, and the causes it tells apart."""
-        named = {t.id for t in topics if t.score >= DECLINE}
-        rules = [r for r in self.knowledge.rules.values() if r.topic in named]
-        rules = sorted(rules, key=lambda r: [t.id for t in topics].index(r.topic))[:6]
-        blocks = [*known.triage(rules, words), _follow_ups(words, "ask.loader", "ask.bottlenecks")]
-        return self._finish("clarify", question, topics, blocks, rules[:3])
+        """No measurements yet: what to run, and the causes it tells apart.
+
+        Of a topic that is named, its rules; else the broad findings that others explain, which split the field.
+        """
+        rules = sorted(self.knowledge.rules.values(), key=lambda r: -self._explained_by[r.id])
+        named = next((t.id for t in topics[:1] if t.score >= DECLINE and t.id not in SYMPTOMS and _asked(topics)), None)
+        causes = [r for r in rules if (r.topic == named if named else self._explained_by[r.id] >= BROAD)]
+        blocks = [*known.triage(causes[:MAX_CAUSES], words), _follow_ups(words, "ask.loader", "ask.bottlenecks")]
+        return self._finish("clarify", question, topics, blocks, causes[:MAX_CAUSES])
 
     def _finish(
         self,

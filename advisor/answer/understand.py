@@ -22,14 +22,13 @@ _OWN = re.compile(
     r"\b(my|our|this|these|the)\s+(\w+\s+){0,2}(training|run|job|script|model|gpu|gpus|step|steps|loop|code|"
     r"machine|node|host|server|process|dataloader|loader|epoch)s?\b"
     r"|\b(what|where)('s| is)\s+(wrong|slow|the (problem|bottleneck|matter))"
-    r"|\bwhy\b.{0,40}\b(slow|idle|low|stuck|waiting|bottleneck)"
     r"|\b(diagnose|look at|check)\b.{0,20}\b(this|my|it|machine|run)\b"
     r"|\bwhat should i (fix|do|change)\b|\bhow (do|can) i (fix|speed|verify)",
     re.IGNORECASE,
 )
 _OWN_ZH = re.compile(
     r"(我的|我们的|我这|本机|这台|这个|当前|现在).{0,8}(训练|任务|脚本|程序|模型|机器|节点|进程|代码|GPU|gpu|显卡|step)"
-    r"|(为什么|为啥|怎么|咋).{0,8}(这么|那么|很|好|太)?慢|瓶颈(在哪|是什么|是啥|在什么)|(哪里|哪儿|什么地方).{0,4}(慢|有问题|瓶颈)"
+    r"|瓶颈(在哪|是什么|是啥|在什么)|(哪里|哪儿|什么地方).{0,4}(慢|有问题|瓶颈)"
     r"|(帮我|给我).{0,6}(看|诊断|分析|查)|怎么(修|改|解决|优化|验证)$"
 )
 # A question for knowledge in general, even when it says "training".
@@ -40,6 +39,12 @@ _GENERAL = re.compile(
 )
 
 
+# Words of speed and memory: what holds one is in scope even when nothing else in it is known.
+_SYMPTOM = re.compile(
+    r"\b(slow(er|ly|ness)?|fast(er)?|speed|idle|stuck|hangs?|bottleneck|throughput|latency|utili[sz]ation|memory|oom)\b"
+    r"|慢|卡住|卡死|卡顿|瓶颈|吞吐|延迟|利用率|显存|内存|加速|提速|掉速|跑不满|吃不满",
+    re.IGNORECASE,
+)
 # A question about one side of the answer before.
 _VERIFY = re.compile(
     r"\b(verify|verification|confirm|roll ?back|undo|revert)\b|验证|确认.{0,4}(有效|修复)|回退|回滚", re.IGNORECASE
@@ -59,7 +64,8 @@ class Question:
     """A question made ready: `text` as asked, `plain` normalised for search, its language and aim.
 
     `aim` is "own" for a question about the user's own run, "general" for a matter of knowledge, and "open" when
-    the words leave it to the context. `aspect` is the side of a diagnosis that is asked for.
+    the words leave it to the context. `aspect` is the side of a diagnosis that is asked for; `symptom` says that
+    speed or memory is spoken of.
     """
 
     text: str
@@ -67,6 +73,7 @@ class Question:
     lang: Lang
     aim: Aim
     aspect: Aspect = "all"
+    symptom: bool = False
 
 
 def understand(text: str, lang: Lang | None = None) -> Question:
@@ -90,7 +97,9 @@ def understand(text: str, lang: Lang | None = None) -> Question:
     if not text.strip():
         raise InputError("the question is empty; ask something like: why is my training slow?")
     plain = normalise(text)
-    return Question(text.strip(), plain, lang or detect(text), _aim(plain), _aspect(plain))
+    return Question(
+        text.strip(), plain, lang or detect(text), _aim(plain), _aspect(plain), bool(_SYMPTOM.search(plain))
+    )
 
 
 def _aim(plain: str) -> Aim:
