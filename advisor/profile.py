@@ -108,7 +108,9 @@ def restore(raw: Profile, specs: Mapping[str, FactSpec]) -> Profile:
         facts.setdefault(shared.name, shared)
     facts.update(_derived(facts, specs))
     sources = raw.sources + ((Source("document", raw.subject, "unreadable", "; ".join(notes)),) if notes else ())
-    name = raw.id or identity(raw.subject, raw.started)
+    # Without a time two documents of one subject are told apart by what they say.
+    moment = raw.started or repr(sorted((f.name, f.value) for f in facts.values()))
+    name = raw.id or identity(raw.subject, moment)
     return replace(raw, id=name, facts=dict(sorted(facts.items())), sources=sources, members=members)
 
 

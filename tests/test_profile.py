@@ -116,6 +116,14 @@ def test_restoring_a_profile_changes_nothing() -> None:
     assert restore(profile, SPECS) == profile
 
 
+def test_documents_without_a_time_are_told_apart_by_their_facts() -> None:
+    def bare(value: float) -> Profile:
+        return restore(Profile("", "x", "", 0.0, (), {"ml.step.time": fact("ml.step.time", value, "s")}), SPECS)
+
+    assert bare(1.0).id != bare(2.0).id
+    assert bare(1.0).id == bare(1.0).id
+
+
 def test_a_restored_document_is_checked_like_fresh_facts() -> None:
     raw = Profile(
         "", "x", "", 0.0, (), {"hw.gpu.utilization": fact("hw.gpu.utilization", 7.0), "a.b": fact("a.b", 1.0)}

@@ -42,18 +42,17 @@ class Responder:
         hits = self._index.search(question.plain)
         topics = topic_scores(hits, self.knowledge)
         words = Words(self.knowledge, question.lang)
-        asked = _asked(topics)
         follow_up = attached and question.aspect != "all"  # "how do I verify it?" names no topic and needs none
         if not follow_up and self._unrelated(question, topics):
             return self._declined(question, topics, words)
-        # What is asked without naming a cause is about the run at hand; a cause by name is a matter of knowledge.
-        own = question.aim == "own" or (question.aim == "open" and (attached or asked is None)) or follow_up
-        if own and diagnosis is not None:
+        # A symptom without a cause is about the run at hand; a cause by name is a matter of knowledge.
+        vague = question.symptom and (topics[0].id in SYMPTOMS or topics[0].score < CLEAR)
+        open_question = question.aim == "open" and (attached or vague)
+        if diagnosis is not None and (question.aim == "own" or open_question or follow_up):
             return self._explained(question, topics, diagnosis, words)
         faq = self._faq(hits)
         if faq:
             return self._from_faq(faq, question, topics, words)
-        vague = question.symptom and (topics[0].id in SYMPTOMS or topics[0].score < CLEAR)
         if question.aim == "own" or vague:
             return self._triage(question, topics, words)
         return self._from_rules(question, hits, topics, words)
