@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, NoReturn, TypeVar
 
@@ -164,7 +165,7 @@ def run(options: Options) -> int:
     """Run CMD unchanged, watch it, and say on stderr what slows it down. Exits with CMD's own status."""
     language, advisor = options.lang or locale_language(), _advisor()
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
-    diagnosis, status = advisor.watch(command, lambda interim: _keep(advisor, interim, "running"))
+    diagnosis, status = advisor.watch(command, lambda interim: _keep_quietly(advisor, interim))
     _keep(advisor, diagnosis, "done")
     if options.out:
         _write(options.out, advisor.report(diagnosis, "json", language))
@@ -316,6 +317,12 @@ def _keep(advisor: Advisor, diagnosis: Diagnosis, state: Literal["running", "don
         advisor.save(diagnosis, state)
     except AdvisorError as error:
         print(f"advisor: not stored: {error}", file=sys.stderr)
+
+
+def _keep_quietly(advisor: Advisor, diagnosis: Diagnosis) -> None:
+    """Store what is known of a run that goes on; its terminal belongs to the program."""
+    with suppress(AdvisorError):
+        advisor.save(diagnosis, "running")
 
 
 def _show(advisor: Advisor, diagnosis: Diagnosis, lang: Lang, stream: IO[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Format = Literal["md", "html", "json"]
 FORMATS: tuple[Format, ...] = ("md", "html", "json")
 SCHEMA = 1
+STALE_S = 60.0  # a run that goes on is saved every few seconds
 
 
 class Advisor:
@@ -168,7 +170,8 @@ class Advisor:
                 "duration_s": e.duration_s,
                 "verdict": e.verdict,
                 "headline": {"en": e.headline_en, "zh": e.headline_zh},
-                "state": e.state,
+                # A watcher that was killed can no longer say that its run is over.
+                "state": "running" if e.state == "running" and time.time() - e.updated < STALE_S else "done",
             }
             for e in self.store.entries(limit)
         ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from advisor.errors import AdvisorError
-from advisor.store import Entry, SqliteStore, data_folder
+from advisor.store import Entry, SqliteStore, data_folder, sqlite
 
 
 def entry(name: str, state: str = "done") -> Entry:
@@ -27,6 +29,28 @@ def test_what_was_saved_comes_back_and_the_latest_is_first(tmp_path: Path) -> No
     assert store.document("a") == '{"n": 3}'
     assert store.document("nothing") is None
     assert [e.id for e in SqliteStore(tmp_path / "advisor.db").entries(1)] == ["a"]
+
+
+def test_a_row_says_when_it_was_saved(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "advisor.db")
+    before = time.time()
+
+    store.save(entry("a", "running"), "{}")
+
+    assert before <= store.entries(1)[0].updated <= time.time()
+
+
+def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:2])
+    SqliteStore(tmp_path / "advisor.db")
+    with closing(sqlite3.connect(tmp_path / "advisor.db")) as db, db:
+        db.execute("INSERT INTO diagnosis VALUES ('old','s','t',1.0,'healthy','','','done','{}',1)")
+    monkeypatch.undo()
+
+    store = SqliteStore(tmp_path / "advisor.db")
+    store.save(entry("new"), "{}")
+
+    assert [(e.id, e.updated > 0) for e in store.entries(9)] == [("new", True), ("old", False)]
 
 
 def test_many_writers_lose_nothing(tmp_path: Path) -> None:

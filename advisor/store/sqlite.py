@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,12 +33,13 @@ MIGRATIONS = (
         changed INTEGER NOT NULL
     ) STRICT""",
     "CREATE INDEX diagnosis_changed ON diagnosis (changed DESC)",
+    "ALTER TABLE diagnosis ADD COLUMN updated REAL NOT NULL DEFAULT 0",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One stored diagnosis as a list of runs shows it."""
+    """One stored diagnosis as a list of runs shows it; `updated` is when it was saved, in seconds since 1970."""
 
     id: str
     subject: str
@@ -47,6 +49,7 @@ class Entry:
     headline_en: str
     headline_zh: str
     state: Literal["running", "done"]
+    updated: float = 0.0
 
 
 def data_folder() -> Path:
@@ -77,7 +80,7 @@ class SqliteStore:
         with self._connection() as db:
             db.execute(
                 "INSERT OR REPLACE INTO diagnosis VALUES (?,?,?,?,?,?,?,?,?,"
-                "(SELECT COALESCE(MAX(changed), 0) + 1 FROM diagnosis))",
+                "(SELECT COALESCE(MAX(changed), 0) + 1 FROM diagnosis),?)",
                 (
                     entry.id,
                     entry.subject,
@@ -88,12 +91,13 @@ class SqliteStore:
                     entry.headline_zh,
                     entry.state,
                     document,
+                    time.time(),
                 ),
             )
 
     def entries(self, limit: int) -> list[Entry]:
         """The latest diagnoses, newest change first."""
-        columns = "id, subject, started, duration_s, verdict, headline_en, headline_zh, state"
+        columns = "id, subject, started, duration_s, verdict, headline_en, headline_zh, state, updated"
         with self._connection() as db:
             rows = db.execute(f"SELECT {columns} FROM diagnosis ORDER BY changed DESC LIMIT ?", (limit,)).fetchall()
         return [Entry(*row) for row in rows]
