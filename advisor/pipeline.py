@@ -10,6 +10,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +20,7 @@ from advisor.answer import Responder, understand
 from advisor.blocks import Block, rule_blocks
 from advisor.engine import Engine
 from advisor.engine import diagnose as judge
-from advisor.errors import InputError, NotFound
+from advisor.errors import AdvisorError, InputError, NotFound
 from advisor.models import Answer, Diagnosis, Knowledge, Lang, Reading
 from advisor.report.document import diagnosis_document
 
@@ -127,7 +128,11 @@ class Advisor:
         asked = understand(question, lang)
         if profile is not None:
             return self.responder.answer(asked, self.stored(profile), attached=True)
-        return self.responder.answer(asked, self.latest() if asked.aim != "general" else None)
+        latest = None
+        if asked.aim != "general":
+            with suppress(AdvisorError):  # without a store there is no latest run, but there is still the knowledge
+                latest = self.latest()
+        return self.responder.answer(asked, latest)
 
     def ask_about(self, question: str, diagnosis: Diagnosis, *, lang: Lang | None = None) -> Answer:
         """Answer a question about a diagnosis at hand."""

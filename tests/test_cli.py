@@ -177,3 +177,12 @@ def test_a_store_that_cannot_be_written_costs_a_warning_only(tmp_path: Path, pro
     assert done.returncode == 0
     assert "not stored" in done.stderr
     assert "Data loading runs in the training process" in done.stdout
+
+
+def test_without_a_store_questions_are_still_answered(tmp_path: Path) -> None:
+    (tmp_path / "blocked").write_text("x")
+
+    done = advisor(tmp_path / "blocked", "ask", "why is my training slow?")
+
+    assert done.returncode == 0
+    assert "advisor run -- python train.py" in done.stdout

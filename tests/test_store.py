@@ -85,7 +85,7 @@ def test_a_file_that_is_no_database_gets_one_sentence(tmp_path: Path) -> None:
 def test_rows_are_typed(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "advisor.db")
 
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(AdvisorError, match="cannot store TEXT"):
         store.save(Entry("a", "s", "t", "long", "healthy", "", "", "done"), "{}")  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -68,12 +68,10 @@ class SqliteStore:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._connection() as db:
-                self._migrate(db)
-        except (OSError, sqlite3.Error) as error:
-            raise AdvisorError(
-                f"the store {path} cannot be used ({error}); set ADVISOR_DATA to a folder that can be written"
-            ) from error
+        except OSError as error:
+            raise self._unusable(error) from error
+        with self._connection() as db:
+            self._migrate(db)
 
     def save(self, entry: Entry, document: str) -> None:
         """Insert or replace one diagnosis; it becomes the latest."""
@@ -110,12 +108,16 @@ class SqliteStore:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self.path, timeout=5.0)
         try:
-            with db:
+            with closing(sqlite3.connect(self.path, timeout=5.0)) as db, db:
                 yield db
-        finally:
-            db.close()
+        except sqlite3.Error as error:  # no file, no database, disk full, locked for too long
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> AdvisorError:
+        return AdvisorError(
+            f"the store {self.path} cannot be used ({error}); set ADVISOR_DATA to a folder that can be written"
+        )
 
     @staticmethod
     def _migrate(db: sqlite3.Connection) -> None:
