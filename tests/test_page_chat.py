@@ -21,8 +21,6 @@ ARGS = [
     "--no-first-run",
 ]
 AXE = Path(__file__).with_name("vendor") / "axe.min.js"
-pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}")
-
 Open = Callable[..., Page]
 
 
