@@ -17,7 +17,7 @@ import pytest
         ("advisor.derive.parallel", 5),
         ("advisor.derive.serving", 4),
         ("advisor.text", 6),
-        ("advisor.condition", 1),
+        ("advisor.condition.parse", 1),
         ("advisor.collect.process", 1),
         ("advisor.answer.search", 1),
     ],

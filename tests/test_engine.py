@@ -128,11 +128,12 @@ def test_explained_findings_fold_under_their_cause_through_levels() -> None:
     assert [(f.rule.id, f.explains) for f in found] == [("cause", ("middle", "symptom"))]
 
 
-def test_order_is_gain_then_confidence_then_severity_then_name() -> None:
+def test_order_is_gain_then_confidence_then_severity_then_name_and_hints_come_last() -> None:
     share = "ml.step.data_wait.exposed.fraction"
     rules = (
+        dataclasses.replace(rule("a-hint", "ml.step.time > 0.1", severity="minor", confidence="high"), gain=share),
         rule("d-severe", "ml.step.time > 0.1", severity="critical", confidence="medium"),
-        dataclasses.replace(rule("e-gain", "ml.step.time > 0.1", severity="minor", confidence="low"), gain=share),
+        dataclasses.replace(rule("e-gain", "ml.step.time > 0.1", severity="moderate", confidence="low"), gain=share),
         rule("b-sure", "ml.step.time > 0.1", severity="moderate", confidence="high"),
         rule("c-severe", "ml.step.time > 0.1", severity="serious", confidence="high"),
         rule("a-severe", "ml.step.time > 0.1", severity="serious", confidence="high"),
@@ -140,7 +141,7 @@ def test_order_is_gain_then_confidence_then_severity_then_name() -> None:
 
     found = diagnosed(STARVED, engine_of(*rules)).findings
 
-    assert [f.rule.id for f in found] == ["e-gain", "a-severe", "c-severe", "b-sure", "d-severe"]
+    assert [f.rule.id for f in found] == ["e-gain", "a-severe", "c-severe", "b-sure", "d-severe", "a-hint"]
 
 
 def test_few_steps_lower_confidence_and_say_so() -> None:

@@ -76,7 +76,7 @@ class Responder:
         """The run the question is about: its top finding, or what the question asks after by name."""
         asked = _asked(topics)
         about = next((f for f in diagnosis.findings if f.rule.topic == asked), None)
-        shown = about or (diagnosis.findings[0] if diagnosis.findings else None)
+        shown = about or (diagnosis.findings[0] if diagnosis.verdict == "bottleneck" else None)
         blocks = self._side(question, diagnosis, shown, words)
         if asked and about is None and question.aspect == "all":
             blocks = [*known.checked_topic(asked, diagnosis, words), *blocks]

@@ -17,11 +17,12 @@ STEP, WAIT, OPTIMIZER = "ml.step.time", "ml.step.data_wait.exposed.fraction", "m
 def diagnosis_blocks(diagnosis: Diagnosis, knowledge: Knowledge, lang: Lang) -> list[Block]:
     """The whole diagnosis: headline first, what it could not tell last."""
     words = Words(knowledge, lang)
-    if not diagnosis.findings:
+    if diagnosis.verdict != "bottleneck":
         blocks: list[Block] = [
             _plain_headline(diagnosis, words),
             *_steps(diagnosis, words),
             *_checked(diagnosis, words),
+            *_others(diagnosis.findings, words),
         ]
     else:
         blocks = finding_blocks(diagnosis, diagnosis.findings[0], knowledge, lang)
@@ -214,7 +215,7 @@ def _coverage(diagnosis: Diagnosis, words: Words) -> Block:
 
 
 def _sources(diagnosis: Diagnosis, words: Words) -> list[Block]:
-    if not diagnosis.findings:
+    if diagnosis.verdict != "bottleneck":
         return []
     rule = diagnosis.findings[0].rule
     links = [words.rule_link(rule.id), *(words.link(words.knowledge.references[r]) for r in rule.references)]

@@ -27,7 +27,7 @@ from advisor.collect.base import (
 )
 
 MEMINFO = ("MemTotal", "MemAvailable", "Cached", "Dirty", "Writeback", "SwapTotal", "SwapFree")
-VMSTAT = ("pswpin", "pgmajfault", "oom_kill")
+VMSTAT = ("pswpin", "pgmajfault", "workingset_refault_file", "oom_kill")
 CLOCKS = 8
 SATURATED = 0.9
 
@@ -160,6 +160,7 @@ def _paging(facts: Facts, samples: Sequence[Sample], t: Sequence[float]) -> None
     for key, name, unit in (
         ("pswpin", "system.paging.swap_in.rate", "{page}/s"),
         ("pgmajfault", "system.paging.major_faults.rate", "{fault}/s"),
+        ("workingset_refault_file", "system.paging.refault.rate", "{page}/s"),
     ):
         values = [s["vmstat"][key] for s in samples if key in s["vmstat"]]
         if len(values) == len(samples):

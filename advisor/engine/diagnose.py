@@ -48,7 +48,7 @@ def diagnose(profile: Profile, engine: Engine) -> Diagnosis:
         near_misses=_near_misses(by["cleared"], profile, values),
         cleared=tuple(m.rule.id for m in by["cleared"]),
         inapplicable=tuple(m.rule.id for m in by["inapplicable"]),
-        errors=tuple((m.rule.id, m.error) for m in by["error"]),
+        errors=tuple((m.rule.id, m.trace.error) for m in by["error"]),
         next_measurements=_next(incomplete, profile, knowledge),
     )
 

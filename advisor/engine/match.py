@@ -6,19 +6,18 @@ objects are made only for what is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from advisor.condition import Trace, Truth, compile_condition, compile_rule, left_value, limit_value
+from advisor.condition import RuleSet, Trace, Truth, compile_condition, left_value, limit_value
 from advisor.models import Condition, Evidence, Knowledge, Profile, Rule, Value, Values
 
 
 class Match(NamedTuple):
-    """The outcome of one rule on one profile; `error` says why judging failed, if it did."""
+    """The outcome of one rule on one profile."""
 
     rule: Rule
     trace: Trace
-    error: str = ""
 
 
 class Engine:
@@ -26,25 +25,17 @@ class Engine:
 
     def __init__(self, knowledge: Knowledge) -> None:
         self.knowledge = knowledge
-        self._rules: list[tuple[Rule, Callable[[Values], Trace]]] = [
-            (rule, compile_rule(rule)) for rule in knowledge.rules.values() if rule.status != "deprecated"
-        ]
+        self._rules = [rule for rule in knowledge.rules.values() if rule.status != "deprecated"]
+        self._compiled = RuleSet(self._rules)
         self._offers = {
             (rule.id, remedy.id): tuple(compile_condition(c) for c in remedy.applies)
-            for rule, _ in self._rules
+            for rule in self._rules
             for remedy in rule.remedies
         }
 
     def match(self, values: Values) -> list[Match]:
-        """The outcome of every rule, in the order of their ids. One failing rule never stops the others."""
-        return [self._one(rule, judge, values) for rule, judge in self._rules]
-
-    @staticmethod
-    def _one(rule: Rule, judge: Callable[[Values], Trace], values: Values) -> Match:
-        try:
-            return Match(rule, judge(values))
-        except (TypeError, ValueError, ArithmeticError) as error:  # a value of another type than the vocabulary says
-            return Match(rule, Trace("error", (), (), 0, ()), f"{type(error).__name__}: {error}")
+        """The outcome of every rule, in the order of their ids."""
+        return [Match(rule, trace) for rule, trace in zip(self._rules, self._compiled.judge(values), strict=True)]
 
     def offered(self, rule: Rule, remedy_id: str, values: Values) -> bool:
         """Whether every condition of a remedy's ``for`` holds."""

@@ -1,7 +1,8 @@
 """Matched rules -> findings: gain, confidence, folding, order.
 
 A finding that another one explains folds under it. What stays is ordered by gain, then
-confidence, then severity, then name, so that the same profile gives the same order.
+confidence, then severity, then name, so that the same profile gives the same order. Minor
+findings are hints and come after all others: none is ever the headline of a bottleneck.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ def _folded(rules: dict[str, Rule]) -> dict[str, str]:
     return {other: rule.id for rule in rules.values() for other in rule.explains if other in rules}
 
 
-def _order(finding: Finding) -> tuple[float, int, int, str]:
+def _order(finding: Finding) -> tuple[bool, float, int, int, str]:
     gain = finding.gain.share if finding.gain else 0.0
     confidence, severity = CONFIDENCES.index(finding.confidence), SEVERITIES.index(finding.rule.severity)
-    return (-gain, -confidence, -severity, finding.rule.id)
+    return (severity == 0, -gain, -confidence, -severity, finding.rule.id)
 
 
 def _finding(match: Match, engine: Engine, profile: Profile, values: Values, folded: dict[str, str]) -> Finding:
