@@ -11,11 +11,11 @@ import pytest
 @pytest.mark.parametrize(
     ("name", "at_least"),
     [
-        ("advisor.derive.gpu", 9),
+        ("advisor.derive.gpu", 18),
         ("advisor.derive.host", 7),
         ("advisor.derive.loading", 6),
-        ("advisor.derive.parallel", 5),
-        ("advisor.derive.serving", 4),
+        ("advisor.derive.parallel", 6),
+        ("advisor.derive.serving", 6),
         ("advisor.text", 6),
         ("advisor.condition.parse", 1),
         ("advisor.collect.process", 1),

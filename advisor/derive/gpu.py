@@ -141,3 +141,114 @@ def optimizer_states(name: str, parameters: float, dtype: str, peak: float, worl
     if count is None or size is None or peak <= 0 or (world or 1) > 1:
         return None
     return min(1.0, count * size * parameters / peak)
+
+
+@formula("derived.gpu.kernel_gap.fraction", "trace.gpu.idle.fraction", "trace.gpu.idle.kernel_wait.fraction")
+def kernel_gaps(idle: float, gaps: float) -> float:
+    """Share of the traced time in gaps between queued kernels: the idle share, times the part of it that is gaps.
+
+    >>> kernel_gaps(0.5, 0.5)
+    0.25
+    """
+    return idle * gaps
+
+
+@formula("derived.compile.run.fraction", "ml.compile.time", "process.uptime")
+def compile_share(compiling: float, age: float) -> float | None:
+    """Compile time over the age of the process.
+
+    >>> compile_share(240.0, 1200.0), compile_share(240.0, 0.0)
+    (0.2, None)
+    """
+    return min(1.0, compiling / age) if age > 0 else None
+
+
+@formula(
+    "hw.gpu.pcie.replay.excess_ratio",
+    "hw.gpu.pcie.replay.rate",
+    "hw.gpu.pcie.link.gen",
+    "hw.gpu.pcie.link.width",
+)
+def replay_excess(per_minute: float, generation: float, lanes: float) -> float | None:
+    """PCIe replays over what a bit-error rate of 1e-12 allows (DCGM's health watch: a rate per lane, rounded up).
+
+    >>> replay_excess(32, 4, 16), replay_excess(3, 9, 16), replay_excess(3, 4, 0)
+    (2.0, None, None)
+    """
+    per_lane = {1: 0.15, 2: 0.3, 3: 0.48, 4: 0.96, 5: 1.92, 6: 3.84}.get(int(generation))
+    return per_minute / math.ceil(per_lane * lanes) if per_lane and lanes > 0 else None
+
+
+@formula(
+    "derived.logging.exposed.fraction",
+    "ml.step.logging.fraction",
+    "run.gpu.used",
+    optional=("hw.gpu.idle.fraction",),
+)
+def logging_exposed(logging: float, on_gpu: bool, idle: float | None) -> float | None:
+    """Step time lost to logging: on a GPU at most its idle share, as a read of the loss also waits for real work.
+
+    >>> logging_exposed(0.4, True, 0.1), logging_exposed(0.4, False, None), logging_exposed(0.4, True, None)
+    (0.1, 0.4, None)
+    """
+    if not on_gpu:
+        return logging
+    return None if idle is None else min(logging, idle)
+
+
+# Bytes per second and lane after encoding, by PCIe generation (PCI-SIG base specifications).
+_LANE = {1: 0.25e9, 2: 0.5e9, 3: 0.985e9, 4: 1.969e9, 5: 3.938e9, 6: 7.563e9}
+
+
+@formula(
+    "derived.gpu.pcie.rate.ratio",
+    "hw.gpu.pcie.link.width.ratio",
+    "hw.gpu.pcie.link.gen",
+    "hw.gpu.pcie.link.gen.max",
+)
+def pcie_rate_ratio(width: float, gen: float, gen_max: float) -> float | None:
+    """Rate of the PCIe link over the largest that card and slot support: share of lanes times rate per lane.
+
+    >>> pcie_rate_ratio(1.0, 4, 4), pcie_rate_ratio(0.25, 4, 4), pcie_rate_ratio(1.0, 3, 4), pcie_rate_ratio(1.0, 9, 9)
+    (1.0, 0.25, 0.5, None)
+    """
+    rate, most = _LANE.get(int(gen)), _LANE.get(int(gen_max))
+    return min(1.0, round(width * rate / most, 3)) if rate and most else None
+
+
+@formula(
+    "hw.gpu.pcie.utilization",
+    "hw.gpu.pcie.link.gen",
+    "hw.gpu.pcie.link.width",
+    optional=("hw.gpu.pcie.rx.rate", "hw.gpu.pcie.tx.rate"),
+)
+def pcie_use(gen: float, width: float, rx: float | None, tx: float | None) -> float | None:
+    """Larger of the PCIe rates over the rate of the negotiated link.
+
+    >>> round(pcie_use(4, 16, 20e9, None), 3), pcie_use(4, 16, None, None), pcie_use(4, 0, 1e9, 1e9)
+    (0.635, None, None)
+    """
+    known = [x for x in (rx, tx) if x is not None]
+    full = _LANE.get(int(gen), 0.0) * width
+    return max(known) / full if known and full > 0 else None
+
+
+@formula(
+    "derived.cuda.driver.major_gap",
+    "config.torch.cuda_build",
+    "hw.gpu.driver.cuda_version",
+    optional=("config.torch.cuda_available",),
+)
+def cuda_major_gap(build: str, driver: str, available: bool | None) -> float | None:
+    """Major CUDA versions the build is ahead of the driver; a forward-compatibility package can bridge it.
+
+    >>> cuda_major_gap("13.0", "12.8", False), cuda_major_gap("12.8", "13.0", True)
+    (1.0, -1.0)
+    >>> cuda_major_gap("13.0", "12.8", True), cuda_major_gap("none", "12.8", False)
+    (0.0, None)
+    """
+    wanted, given = (re.match(r"(\d+)\.\d", text) for text in (build, driver))
+    if not wanted or not given:
+        return None
+    gap = float(int(wanted[1]) - int(given[1]))
+    return min(0.0, gap) if available else gap

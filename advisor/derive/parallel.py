@@ -1,4 +1,4 @@
-"""Formulas about distributed runs: accumulation, pipelines, stragglers, scaling."""
+"""Formulas about how a run uses its devices: accumulation, pipelines, stragglers, scaling, recomputation."""
 
 from __future__ import annotations
 
@@ -69,3 +69,13 @@ def scaling_loss(efficiency: float) -> float:
     (0.625, 0.0)
     """
     return min(1.0, max(0.0, 1.0 - efficiency))
+
+
+@formula("ml.recompute.fraction", "ml.hfu", "ml.mfu")
+def recompute_share(hfu: float, mfu: float) -> float | None:
+    """Share of the executed FLOPs that only repeat earlier ones (arXiv 2205.05198); None when nothing ran.
+
+    >>> recompute_share(0.5, 0.375), recompute_share(0.4, 0.5), recompute_share(0.0, 0.0)
+    (0.25, 0.0, None)
+    """
+    return max(0.0, (hfu - mfu) / hfu) if hfu > 0 else None

@@ -43,3 +43,29 @@ def decode_of_request(ttft: float, duration: float) -> float | None:
     0.75
     """
     return max(0.0, 1.0 - ttft / duration) if duration > 0 else None
+
+
+@formula(
+    "derived.serving.prefill.work.fraction",
+    "gen_ai.server.prefill.time",
+    "gen_ai.server.request.duration",
+    "gen_ai.server.queue.time",
+)
+def prefill_of_work(prefill: float, duration: float, queue: float) -> float | None:
+    """Prefill time over the time a request is worked on; by Little's law the share of running requests in prefill.
+
+    >>> prefill_of_work(2.0, 14.0, 10.0), prefill_of_work(0.0, 1.0, 1.0)
+    (0.5, None)
+    """
+    work = duration - queue
+    return min(1.0, prefill / work) if work > 0 else None
+
+
+@formula("derived.serving.cpu.needed", "hw.gpu.count")
+def serving_cpus(gpus: float) -> float | None:
+    """Hyperthreads for one API server, one engine core and a worker per GPU: 2 * (2 + N) (vLLM optimization guide).
+
+    >>> serving_cpus(1), serving_cpus(8), serving_cpus(0)
+    (6, 20, None)
+    """
+    return 2 * (2 + gpus) if gpus > 0 else None
