@@ -157,10 +157,10 @@ def _topic_texts(topic: Topic) -> Iterable[str]:
 
 
 def _rule_text(rule: Rule) -> str:
+    """What names a rule: id, title, meaning, the facts it tests and the knobs it turns; advice would only blur it."""
     parts = [rule.id.replace("-", " "), rule.title.en, rule.title.zh, rule.title.en, rule.title.zh]
-    parts += [rule.meaning.en, rule.meaning.zh, rule.impact.en, rule.impact.zh]
-    for remedy in rule.remedies:
-        parts += [remedy.do.en, remedy.do.zh, remedy.knob or "", remedy.setting or ""]
+    parts += [rule.meaning.en, rule.meaning.zh, *(c.text for c in rule.when.all)]
+    parts += [r.knob for r in rule.remedies if r.knob]
     return " ".join(parts)
 
 

@@ -24,7 +24,7 @@ SEVERITIES: tuple[Severity, ...] = ("minor", "moderate", "serious", "critical")
 CONFIDENCES: tuple[Confidence, ...] = ("low", "medium", "high")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Text:
     """One text in English and Simplified Chinese."""
 
