@@ -92,7 +92,7 @@ def test_asking_for_a_cause_that_was_ruled_out_says_so() -> None:
 @pytest.mark.parametrize(
     ("question", "rule"),
     [
-        ("data loading runs in the training process without workers, is that bad?", "dataloader-no-workers"),
+        ("what does it mean when data loading runs in the training process", "dataloader-no-workers"),
         ("容器 CPU 配额被限流 throttled 是什么意思", "cgroup-cpu-throttled"),
         ("GPU thermal throttling, clocks drop when hot", "thermal-throttle"),
     ],
