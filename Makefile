@@ -35,6 +35,7 @@ $(VENV)/.installed: pyproject.toml
 	  { echo "advisor needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/advisor rules > /dev/null  # packs the knowledge base, so that the first question is as fast as the next
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -12,7 +12,7 @@ import pytest
     ("name", "at_least"),
     [
         ("advisor.derive.gpu", 18),
-        ("advisor.derive.host", 7),
+        ("advisor.derive.host", 8),
         ("advisor.derive.loading", 6),
         ("advisor.derive.parallel", 6),
         ("advisor.derive.serving", 6),

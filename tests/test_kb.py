@@ -169,11 +169,40 @@ def test_a_limit_without_origin_is_refused(folder: Path, edit: Callable[[str, st
 def test_two_rules_must_not_pull_one_knob_apart(folder: Path, edit: Callable[[str, str, str], int]) -> None:
     other = (folder / RULE).read_text(encoding="utf-8")
     other = other.replace("id: dataloader-no-workers", "id: the-opposite").replace("direction: up", "direction: down")
+    other = other.replace("config.dataloader.num_workers == 0}", "config.dataloader.num_workers <= 0}")
     (folder / "rules/data-loading/the-opposite.yaml").write_text(other, encoding="utf-8")
 
     said = [p.what for p in check(folder)[1]]
 
     assert any("pull DataLoader.num_workers in opposite directions" in s for s in said)
+
+
+def test_two_rules_with_one_test_are_refused(folder: Path) -> None:
+    twin = (folder / RULE).read_text(encoding="utf-8").replace("id: dataloader-no-workers", "id: the-twin")
+    (folder / "rules/data-loading/the-twin.yaml").write_text(twin, encoding="utf-8")
+
+    assert any("has the same test as" in p.what for p in check(folder)[1])
+
+
+def test_a_condition_that_is_never_false_is_refused(folder: Path, edit: Callable[[str, str, str], int]) -> None:
+    edit(
+        RULE,
+        "    - {is: config.dataloader.num_workers == 0}\n",
+        "    - {is: config.dataloader.num_workers == 0}\n    - {is: ml.step.time >= 0}\n",
+    )
+
+    assert any("'ml.step.time >= 0' is false in no case" in p.what for p in check(folder)[1])
+
+
+def test_a_topic_needs_a_rule_and_a_first_measurement(folder: Path) -> None:
+    topics = folder / "topics.yaml"
+    text = topics.read_text(encoding="utf-8")
+    entry = "  - id: new_topic\n    group: x\n    title: {en: x, zh: 题}\n    definition: {en: x, zh: 题}\n"
+    topics.write_text(text.rstrip() + "\n" + entry, encoding="utf-8")
+
+    said = [p.what for p in check(folder)[1] if p.file == "topics.yaml" and "new_topic" in p.what]
+
+    assert len(said) == 2
 
 
 def test_a_circle_of_explanations_is_refused(folder: Path, edit: Callable[[str, str, str], int]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from advisor.blocks import Block, Words, rule_blocks
 from advisor.condition import compile_condition, left_value, limit_value
-from advisor.models import Diagnosis, Faq, Rule
+from advisor.models import Diagnosis, Faq, Rule, Topic
 
 RUN = "advisor run -- python train.py"
 
@@ -36,23 +36,28 @@ def faq(entry: Faq, words: Words) -> list[Block]:
 
 
 def topic(topic_id: str, rules: Sequence[Rule], words: Words) -> list[Block]:
-    """What is known on a topic: the best rule in full, the others by name and test."""
+    """What is known on a topic: the best rule in full, the others by name and test, and how to tell them apart."""
     entry = words.knowledge.topics[topic_id]
     if not rules:
         said = words.term("topic.no_rule", topic=words.say(entry.title))
-        return [prose(words, None, [said]), _measure(words)]
+        return [prose(words, None, [said]), *_first_step(entry, words), _measure(words)]
     first, *rest = rules
     blocks = rule_blocks(first, words.knowledge, words.lang)
     if rest:
         blocks.insert(-1, prose(words, "topic.others", [], [_cause(r, words) for r in rest[:5]]))
-    return [*blocks[:-1], _measure(words), _with_rule_link(first, blocks[-1], words)]
+    return [*blocks[:-1], *_first_step(entry, words), _measure(words), _with_rule_link(first, blocks[-1], words)]
 
 
-def triage(rules: Sequence[Rule], words: Words) -> list[Block]:
-    """Nothing was measured yet: the command to run, and the causes it will tell apart."""
+def triage(topic_id: str, rules: Sequence[Rule], words: Words) -> list[Block]:
+    """Nothing was measured yet: the command to run, what to look at first, and the causes it will tell apart."""
     head = {"kind": "headline", "title": words.term("triage.title"), "lede": words.term("triage.lede")}
+    step = _first_step(words.knowledge.topics[topic_id], words)
     causes = [prose(words, "triage.causes", [], [_cause(r, words) for r in rules])] if rules else []
-    return [head, _measure(words), *causes]
+    return [head, _measure(words), *step, *causes]
+
+
+def _first_step(entry: Topic, words: Words) -> list[Block]:
+    return [prose(words, "topic.triage", [words.say(entry.triage)])] if entry.triage else []
 
 
 def checked_topic(topic_id: str, diagnosis: Diagnosis, words: Words) -> list[Block]:

@@ -21,7 +21,7 @@ AHEAD = 1.25
 CLEAR = 0.38  # a best topic below this is a guess: better to say what to measure
 MAX_CAUSES = 6
 BROAD = 3  # a rule that as many others explain names a family of causes
-FAQ_LEAD = 1.15  # an FAQ must win clearly: it answers a whole question, a rule one cause
+FAQ_SHARE = 0.85  # an FAQ answers when it fits better than any rule and nearly as well as the best topic
 SYMPTOMS = frozenset(["gpu_low_utilization", "profiling_metrics", "slowdown_over_time"])
 
 
@@ -50,7 +50,7 @@ class Responder:
         open_question = question.aim == "open" and (attached or vague)
         if diagnosis is not None and (question.aim == "own" or open_question or follow_up):
             return self._explained(question, topics, diagnosis, words)
-        faq = self._faq(hits)
+        faq = None if vague or question.aim == "own" else self._faq(hits, topics[0].id)
         if faq:
             return self._from_faq(faq, question, topics, words)
         if question.aim == "own" or vague:
@@ -97,10 +97,18 @@ class Responder:
             return [b for b in blocks if b["kind"] in ("headline", "remedies")]
         return [*blocks, *(b for b in whole if b["kind"] == "coverage")]
 
-    def _faq(self, hits: Sequence[Hit]) -> Faq | None:
-        faq = next((h for h in hits if h.kind == "faq"), None)
-        rest = max((h.score for h in hits if h.kind != "faq"), default=0.0)
-        return self.knowledge.faqs[faq.id] if faq and faq.score > FAQ_LEAD * rest else None
+    def _faq(self, hits: Sequence[Hit], topic_id: str) -> Faq | None:
+        """The FAQ that the question is, when it is on the topic of the question."""
+        best = {kind: next((h for h in hits if h.kind == kind), None) for kind in ("faq", "rule", "topic")}
+        faq, rule, topic = best["faq"], best["rule"], best["topic"]
+        if (
+            faq is None
+            or topic_id not in faq.topics
+            or (rule and rule.score >= faq.score)
+            or (topic and faq.score < FAQ_SHARE * topic.score)
+        ):
+            return None
+        return self.knowledge.faqs[faq.id]
 
     def _from_faq(self, faq: Faq, question: Question, topics: Sequence[Scored], words: Words) -> Answer:
         rules = list(dict.fromkeys(r for item in faq.items for r in item.rules))
@@ -123,7 +131,8 @@ class Responder:
         rules = sorted(self.knowledge.rules.values(), key=lambda r: -self._explained_by[r.id])
         named = next((t.id for t in topics[:1] if t.score >= DECLINE and t.id not in SYMPTOMS and _asked(topics)), None)
         causes = [r for r in rules if (r.topic == named if named else self._explained_by[r.id] >= BROAD)]
-        blocks = [*known.triage(causes[:MAX_CAUSES], words), _follow_ups(words, "ask.loader", "ask.bottlenecks")]
+        about = topics[0].id if topics[0].score >= DECLINE else "gpu_low_utilization"
+        blocks = [*known.triage(about, causes[:MAX_CAUSES], words), _follow_ups(words, "ask.loader", "ask.bottlenecks")]
         return self._finish("clarify", question, topics, blocks, causes[:MAX_CAUSES])
 
     def _finish(

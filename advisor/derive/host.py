@@ -41,6 +41,16 @@ def threads_per_rank(cpus: float) -> float:
     return float(max(1, math.floor(cpus)))
 
 
+@formula("derived.torch.threads.misfit", "config.omp_num_threads", "derived.torch.threads.per_rank")
+def threads_misfit(threads: float, fitting: float) -> float | None:
+    """Factor by which the intra-op threads are above or below the number that fits; 1 means that they fit.
+
+    >>> threads_misfit(2.0, 32.0), threads_misfit(64.0, 4.0), threads_misfit(0.0, 4.0)
+    (16.0, 16.0, None)
+    """
+    return max(threads / fitting, fitting / threads) if threads > 0 else None
+
+
 @formula(
     "derived.memory.available",
     optional=("system.memory.available", "container.memory.limit", "container.memory.usage"),

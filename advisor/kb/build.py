@@ -229,8 +229,15 @@ def _fact(fact: schema.FactFile) -> FactSpec:
 
 
 def _topic(topic: schema.TopicFile) -> Topic:
-    scoped = not topic.id.startswith("oos_")
-    return Topic(topic.id, topic.group, _text(topic.title), _text(topic.definition), tuple(topic.phrases), scoped)
+    return Topic(
+        id=topic.id,
+        group=topic.group,
+        title=_text(topic.title),
+        definition=_text(topic.definition),
+        phrases=tuple(topic.phrases),
+        in_scope=not topic.id.startswith("oos_"),
+        triage=_text(topic.triage) if topic.triage else None,
+    )
 
 
 def _reference(reference: schema.ReferenceFile) -> Reference:

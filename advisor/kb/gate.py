@@ -29,6 +29,8 @@ def check(folder: Path | None = None) -> tuple[Knowledge, list[Problem]]:
     if not problems:
         problems += lint(knowledge, loader.files)
         problems += _cases(knowledge)
+        problems += _idle_conditions(knowledge)
+        problems += _twins(knowledge)
     if not problems:  # these need links that lead somewhere and facts that exist
         problems += _knobs(knowledge)
         problems += _pages(knowledge)
@@ -62,6 +64,27 @@ def _case(rule: Rule, case: Case, trace: Trace) -> Iterator[str]:
             yield f"expected the look-alike {case.by!r} to clear it, but {sorted(h for h in hit if h)} did"
         elif trace.flips != len([t for t in look_alikes if t]):
             yield f"{case.by!r} is not alone in clearing it ({others.count(False)} other conditions fail)"
+
+
+def _idle_conditions(knowledge: Knowledge) -> Iterator[Problem]:
+    """A condition of a stable rule that is false in none of its cases may as well not be there."""
+    for rule in (r for r in knowledge.rules.values() if r.status == "stable"):
+        facts = [with_derived(case.facts) for case in rule.cases]
+        for condition in rule.when.conditions:
+            test = compile_condition(condition)
+            if not any(test(values) is False for values in facts):
+                yield Problem(_file(rule), 1, f"{condition.text!r} is false in no case; add one in which it is")
+
+
+def _twins(knowledge: Knowledge) -> Iterator[Problem]:
+    """No two rules may have one test: they would always be found together."""
+    seen: dict[tuple[tuple[str, ...], ...], str] = {}
+    for rule in knowledge.rules.values():
+        when = rule.when
+        groups = (rule.applies, when.all, when.any, when.at_least)
+        other = seen.setdefault(tuple(tuple(sorted(c.text for c in g)) for g in groups), rule.id)
+        if other != rule.id:
+            yield Problem(_file(rule), 1, f"has the same test as {other!r}; merge them or tell them apart")
 
 
 def _why(rule: Rule, trace: Trace) -> str:

@@ -27,6 +27,7 @@ def lint(knowledge: Knowledge, files: Mapping[str, YamlFile]) -> Iterator[Proble
     yield from _references(knowledge, files["references.yaml"])
     yield from _labels(knowledge, files["facts.yaml"])
     yield from _measurements(knowledge, files["facts.yaml"])
+    yield from _topics(knowledge, files["topics.yaml"])
     yield from _cycles(knowledge, files)
 
 
@@ -103,7 +104,7 @@ class _Rule:
         texts = [("title", rule.title), ("meaning", rule.meaning), ("impact", rule.impact), ("finding", rule.finding)]
         for key, text in texts:
             yield from self._text((key,), text)
-        known = _known(rule.applies + rule.when.all)
+        known = _known(rule)
         for name in placeholders(rule.finding.en) + placeholders(rule.finding.zh):
             if name not in known and name != rule.gain:
                 yield self._at(("finding",), f"{{{name}}} may be unknown at a match; use facts of all or gain")
@@ -149,7 +150,7 @@ class _Rule:
         for name in placeholders(remedy.to or "") + placeholders(remedy.setting or ""):
             if name not in facts:
                 yield self._at(where, f"unknown fact {{{name}}}")
-        known = _known(self.rule.applies + self.rule.when.all + remedy.applies)
+        known = _known(self.rule, remedy.applies)
         for key in ("do", "risk", "not_when", "rollback"):
             for name in placeholders(getattr(remedy, key).en):
                 if name not in known:
@@ -178,8 +179,11 @@ class _Rule:
             yield self._at(("cases",), "no cleared case sits exactly at a limit; add one, so that > and >= stay apart")
 
 
-def _known(leaves: tuple[Condition, ...]) -> set[str]:
-    return {name for leaf in leaves for name in leaf.facts}
+def _known(rule: Rule, further: tuple[Condition, ...] = ()) -> set[str]:
+    """Facts that are surely known at a match: those of every condition that must hold, and of each in any."""
+    sure = {name for leaf in (*rule.applies, *rule.when.all, *further) for name in leaf.facts}
+    either = [set(leaf.facts) for leaf in rule.when.any]
+    return sure | (set.intersection(*either) if either else set())
 
 
 def _misfit(spec: FactSpec, value: object) -> str:
@@ -234,6 +238,16 @@ def _labels(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
     for i, spec in enumerate(knowledge.facts.values()):
         if spec.name in used and spec.label is None:
             yield file.problem(("facts", i), f"{spec.name!r} is used by a rule and needs a label in both languages")
+
+
+def _topics(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
+    """A topic that is in scope has a rule, and says what to measure first."""
+    covered = {rule.topic for rule in knowledge.rules.values()}
+    for i, topic in enumerate(knowledge.topics.values()):
+        if topic.in_scope and topic.id not in covered:
+            yield file.problem(("topics", i), f"topic {topic.id!r} has no rule; write one")
+        if topic.in_scope and topic.triage is None:
+            yield file.problem(("topics", i), f"topic {topic.id!r} has no triage text; say what to measure first")
 
 
 def _measurements(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:

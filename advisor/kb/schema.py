@@ -144,6 +144,7 @@ class TopicFile(Strict):
     group: Line
     title: TextFile
     definition: TextFile
+    triage: TextFile | None = None
     phrases: list[Line] = []
 
 
@@ -176,7 +177,7 @@ class TermsFile(Strict):
 class FaqItemFile(Strict):
     """One point of an FAQ answer."""
 
-    id: SeedId
+    id: Annotated[str, StringConstraints(pattern=r"^(seed-faq-\d+\.\d+|[a-z0-9]+(-[a-z0-9]+)*)$")]
     text: TextFile
     correction: TextFile | None = None
     rules: list[Id] = []

@@ -132,7 +132,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Topic:
-    """What users complain about, with the ways people say it."""
+    """What users complain about, with the ways people say it, and what to measure first when nothing is known."""
 
     id: str
     group: str
@@ -140,6 +140,7 @@ class Topic:
     definition: Text
     phrases: tuple[str, ...] = ()
     in_scope: bool = True
+    triage: Text | None = None
 
 
 @dataclass(frozen=True)
