@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from advisor.derive import FORMULAS
 from advisor.errors import InputError, KnowledgeError
 from advisor.kb import default_folder, load
 from advisor.kb.gate import check
@@ -21,7 +22,7 @@ SEED = [f"seed-p{i}" for i in range(1, 13)] + [f"seed-faq-{n}.{m}" for n in rang
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the knowledge base with two rules only, so that a test sees just what it broke."""
+    """A copy of the knowledge base that a test may break."""
     target = tmp_path / "knowledge"
     shutil.copytree(default_folder(), target)
     return target
@@ -96,7 +97,7 @@ def test_a_defect_is_named_with_file_and_line(
 
 ELSEWHERE = [
     ("facts.yaml", "  - name: run.phase\n", "  - name: run.phase\n    colour: red\n", 1, "colour: unknown key"),
-    ("facts.yaml", "    covers: [system.,", "    covers: [no.such.,", 0, "'no.such.' is no fact"),
+    ("facts.yaml", "    covers: [\n", "    covers: [no.such,\n", 0, "unknown fact 'no.such'"),
     ("facts.yaml", "minutes: 1\n", "minutes: soon\n", 0, "minutes"),
     ("topics.yaml", "    group: hardware.compute\n", "    group: 7\n", 0, "group: Input should be"),
     ("references.yaml", "url: https://", "url: ftp://", 0, "url: String should match"),
@@ -116,6 +117,19 @@ def test_a_defect_in_any_other_file_is_named_too(
 
     assert found, [str(p) for p in check(folder)[1]]
     assert line in {p.line for p in found}
+
+
+def test_a_measurement_promises_only_facts_that_the_collectors_give() -> None:
+    code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "advisor" / "collect").rglob("*.py"))
+    composed = [re.escape(f) for f in re.findall(r'f"([a-z_.]+\{[^"]*)"', code)]
+    patterns = [re.compile(re.sub(r"\\\{.*?\\\}", "[a-z_]+", p)) for p in composed]
+    made_later = {f.name for f in FORMULAS} | {"run.duration", "ml.rank.step_time.spread", "ml.rank.data_wait.spread"}
+
+    def given(fact: str) -> bool:
+        return fact in made_later or f'"{fact}"' in code or any(p.fullmatch(fact) for p in patterns)
+
+    assert [f for m in load().measurements for f in sorted(m.covers) if not given(f)] == []
+    assert not given("hw.gpu.sm.active"), "the test can tell what no collector gives"
 
 
 def test_every_term_exists_and_is_used() -> None:

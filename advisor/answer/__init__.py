@@ -5,6 +5,6 @@ The same question and profile give the same answer. Every answer is built as blo
 """
 
 from advisor.answer.respond import Responder
-from advisor.answer.understand import MAX_QUESTION, Question, understand
+from advisor.answer.understand import MAX_QUESTION, Question, clean_question, understand
 
-__all__ = ["MAX_QUESTION", "Question", "Responder", "understand"]
+__all__ = ["MAX_QUESTION", "Question", "Responder", "clean_question", "understand"]

@@ -15,7 +15,8 @@ from advisor.models import Lang
 from advisor.text import detect, to_simplified
 
 MAX_QUESTION = 20_000
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 # A question about the user's own run: it owns the thing, or asks about "it" and "this".
 _OWN = re.compile(
@@ -87,15 +88,7 @@ def understand(text: str, lang: Lang | None = None) -> Question:
         InputError: when there is nothing to answer, or it is not text.
         TooLarge: when it is longer than `MAX_QUESTION` characters.
     """
-    if len(text) > MAX_QUESTION:
-        raise TooLarge(
-            f"the question has {len(text):,} characters, more than the limit of {MAX_QUESTION:,}; "
-            "ask in fewer words, or save the paste to a file and diagnose that"
-        )
-    if _CONTROL.search(text):
-        raise InputError("the question holds control characters; paste it as plain text")
-    if not text.strip():
-        raise InputError("the question is empty; ask something like: why is my training slow?")
+    text = clean_question(text)
     plain = normalise(text)
     return Question(
         text.strip(), plain, lang or detect(text), _aim(plain), _aspect(plain), bool(_SYMPTOM.search(plain))
@@ -112,6 +105,28 @@ def _aspect(plain: str) -> Aspect:
     if _VERIFY.search(plain):
         return "verify"
     return "missing" if _MISSING.search(plain) else "all"
+
+
+def clean_question(text: str) -> str:
+    """The question with plain newlines and without terminal colours.
+
+    Raises `TooLarge` over 20,000 characters, and `InputError` when it is empty or
+    holds control characters: those come from binary files, not from people or logs.
+    """
+    if len(text) > MAX_QUESTION:
+        raise TooLarge(
+            f"The question has {len(text):,} characters and the limit is {MAX_QUESTION:,}; "
+            "keep the part that shows the problem."
+        )
+    plain = _ANSI.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    if not plain:
+        raise InputError("The question is empty; write what is slow, or paste a log or an error.")
+    if found := _CONTROL.search(plain):
+        raise InputError(
+            f"The question holds the control character U+{ord(found[0]):04X} at position {found.start() + 1}; "
+            "remove it and send the text again."
+        )
+    return plain
 
 
 def normalise(text: str) -> str:

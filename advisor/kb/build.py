@@ -245,7 +245,7 @@ def _reference(reference: schema.ReferenceFile) -> Reference:
 
 
 def _measurement(m: schema.MeasurementFile) -> Measurement:
-    return Measurement(m.id, _text(m.title), _text(m.why), m.command, float(m.minutes), m.source, tuple(m.covers))
+    return Measurement(m.id, _text(m.title), _text(m.why), m.command, float(m.minutes), m.source, frozenset(m.covers))
 
 
 def _case(case: schema.CaseFile, line: int) -> Case:

@@ -253,9 +253,8 @@ def _topics(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
 def _measurements(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
     """A measurement promises facts that exist."""
     for i, measurement in enumerate(knowledge.measurements):
-        for name in measurement.covers:
-            if not any(fact == name or (name.endswith(".") and fact.startswith(name)) for fact in knowledge.facts):
-                yield file.problem(("measurements", i, "covers"), f"{name!r} is no fact and no beginning of one")
+        for name in sorted(measurement.covers - knowledge.facts.keys()):
+            yield file.problem(("measurements", i, "covers"), f"unknown fact {name!r}")
 
 
 def _cycles(knowledge: Knowledge, files: Mapping[str, YamlFile]) -> Iterator[Problem]:

@@ -126,7 +126,7 @@ class MeasurementFile(Strict):
     command: Line
     minutes: Annotated[float | int, Field(gt=0)]
     source: Line
-    covers: Annotated[list[Line], Field(min_length=1)]
+    covers: Annotated[list[FactName], Field(min_length=1)]
 
 
 class FactsFile(Strict):

@@ -180,7 +180,7 @@ class Faq:
 class Measurement:
     """A way to learn missing facts: the exact command, what it gives and what it costs in minutes.
 
-    `covers` are fact names or prefixes ending in a dot; `source` is the kind of source it reads.
+    `covers` are the facts it really makes known, derived ones included; `source` is the kind of source it reads.
     """
 
     id: str
@@ -189,11 +189,11 @@ class Measurement:
     command: str
     minutes: float
     source: str
-    covers: tuple[str, ...]
+    covers: frozenset[str]
 
     def gives(self, fact: str) -> bool:
         """Whether running the command makes `fact` known."""
-        return any(fact == c or (c.endswith(".") and fact.startswith(c)) for c in self.covers)
+        return fact in self.covers
 
 
 @dataclass(frozen=True)

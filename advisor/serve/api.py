@@ -11,11 +11,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from advisor.answer import clean_question
 from advisor.errors import NotFound
 from advisor.models import Answer, Diagnosis, Lang
 from advisor.serve import events
 from advisor.serve.documents import rule_document, rule_entry, topic_entry
-from advisor.serve.limits import clean_question
 from advisor.serve.problems import documented, problem
 from advisor.serve.schemas import (
     AnswerDocument,

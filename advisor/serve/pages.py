@@ -16,13 +16,13 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from advisor.answer import clean_question
 from advisor.blocks import html
 from advisor.blocks.strings import strings
 from advisor.errors import InputError, NotFound
 from advisor.models import Answer, Lang
 from advisor.serve import events
 from advisor.serve.language import COOKIE, chosen, known, page_lang
-from advisor.serve.limits import clean_question
 from advisor.serve.problems import problem
 from advisor.serve.shown import Shown
 from advisor.text import localise

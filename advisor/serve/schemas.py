@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from advisor.answer import MAX_QUESTION
 from advisor.models import AnswerKind, Lang, Verdict
-from advisor.serve.limits import QUESTION_CHARACTERS
 
 
 class AskRequest(BaseModel):
@@ -21,7 +21,7 @@ class AskRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     # The limits are enforced by `clean_question`, whose sentences say what to do; here they are documented.
-    question: str = Field(json_schema_extra={"minLength": 1, "maxLength": QUESTION_CHARACTERS})
+    question: str = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_QUESTION})
     lang: Lang | None = None
     profile: str | None = Field(default=None, max_length=200)
 
