@@ -23,6 +23,7 @@ lint: setup-dev
 	$(BIN)/lint-imports
 
 bench: setup-dev
+	$(BIN)/python bench/load_time.py
 	$(BIN)/python bench/answer_time.py
 	$(BIN)/python bench/hook_overhead.py
 	$(BIN)/python bench/collect_cost.py

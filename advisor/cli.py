@@ -274,10 +274,9 @@ def check(options: Options) -> int:
 
     if options.folder and not options.folder.is_dir():
         raise InputError(f"{options.folder} is not a folder; give the one that holds facts.yaml and rules/")
-    knowledge, problems = gate.check(options.folder)
+    knowledge, cases, problems = gate.check(options.folder)
     for problem in problems:
         print(problem)
-    cases = sum(len(r.cases) for r in knowledge.rules.values())
     print(f"{len(knowledge.rules)} rules, {cases} cases, {len(problems)} problems", file=sys.stderr)
     return int(bool(problems))
 

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from advisor.engine.match import Engine
-from advisor.kb import load
+from advisor.kb import default_folder, load
+from advisor.kb.build import Loader
 from advisor.models import Value
 
 ROUNDS = 9
@@ -27,8 +28,10 @@ COLD = 9
 def profile_values(knowledge_facts: dict[str, object]) -> dict[str, Value]:
     """A full profile: every fact that a matched case of any rule states."""
     values: dict[str, Value] = {}
-    for rule in load().rules.values():
-        for case in rule.cases:
+    loader = Loader(default_folder())
+    loader.knowledge()
+    for cases in loader.cases().values():
+        for case in cases:
             if case.expect == "matched":
                 values.update({k: v for k, v in case.facts.items() if k in knowledge_facts and k not in values})
     return values

@@ -55,7 +55,8 @@ def knowledge() -> Knowledge:
         title=title, meaning=text, impact=text, finding=text, applies=(), when=When(all=(test,)), remedies=(remedy,),
         references=("pytorch-data-loading",), gain="ml.step.data_wait.fraction",
     )  # fmt: skip
-    reference = Reference("pytorch-data-loading", "torch.utils.data", "https://docs.pytorch.org/docs/stable/data.html")
+    url = "https://docs.pytorch.org/docs/stable/data.html"
+    reference = Reference("pytorch-data-loading", "torch.utils.data", url, "PyTorch", "worker processes", read=True)
     topic = Topic("dataloader_bottleneck", "data", title, text, phrases=("slow loader",))
     return Knowledge("2026.1", "abc", {}, {RULE_ID: rule}, {topic.id: topic}, {reference.id: reference}, {}, (), {})
 

@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from advisor.condition import parse
 from advisor.derive import with_derived
 from advisor.engine import Engine, diagnose
-from advisor.kb import load
+from advisor.kb import default_folder
+from advisor.kb.build import Loader
 from advisor.models import Condition, Diagnosis, Rule, Text, When
 from advisor.profile import build, restore
 from advisor.readers import read_document
 from advisor.report.document import diagnosis_document
 
-KNOWLEDGE = load()
+LOADER = Loader(default_folder())
+KNOWLEDGE = LOADER.knowledge()
+CASES = LOADER.cases()
 ENGINE = Engine(KNOWLEDGE)
 BASE = KNOWLEDGE.rules["dataloader-no-workers"]
 
@@ -175,7 +178,7 @@ def test_a_measurement_already_taken_is_not_proposed_again() -> None:
     assert all(not n.command.startswith("advisor run") for n in diagnosis.next_measurements)
 
 
-MATCHED = [(r, c) for r in KNOWLEDGE.rules.values() for c in r.cases if c.expect == "matched"]
+MATCHED = [(r, c) for r in KNOWLEDGE.rules.values() for c in CASES[r.id] if c.expect == "matched"]
 
 
 @pytest.mark.parametrize(("owner", "case"), MATCHED, ids=lambda x: getattr(x, "id", getattr(x, "name", "")))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
+from advisor.cli import main
 from advisor.derive import FORMULAS
 from advisor.errors import InputError, KnowledgeError
 from advisor.kb import default_folder, load
 from advisor.kb.gate import check
 from advisor.kb.scaffold import new_rule
+from advisor.pipeline import Advisor
+from advisor.serve import create_app
 
 ROOT = Path(__file__).parents[1]
 RULE = "rules/data-loading/dataloader-no-workers.yaml"
@@ -43,11 +48,12 @@ def edit(folder: Path) -> Callable[[str, str, str], int]:
 
 
 def test_the_knowledge_base_has_no_problem() -> None:
-    knowledge, problems = check()
+    knowledge, cases, problems = check()
 
     assert problems == []
     assert len(knowledge.rules) >= 190
     assert sum(r.status == "stable" for r in knowledge.rules.values()) >= 120
+    assert cases >= 5 * len(knowledge.rules)
 
 
 def test_every_statement_of_the_seed_is_covered() -> None:
@@ -89,7 +95,7 @@ def test_a_defect_is_named_with_file_and_line(
 ) -> None:
     line = edit(RULE, old, new) + below
 
-    _, problems = check(folder)
+    problems = check(folder).problems
 
     found = [p for p in problems if p.file == RULE and said in p.what]
     assert [p.line for p in found] == [line], [str(p) for p in problems]
@@ -113,9 +119,9 @@ def test_a_defect_in_any_other_file_is_named_too(
 ) -> None:
     line = edit(name, old, new) + below
 
-    found = [p for p in check(folder)[1] if p.file == name and said in p.what]
+    found = [p for p in check(folder).problems if p.file == name and said in p.what]
 
-    assert found, [str(p) for p in check(folder)[1]]
+    assert found, [str(p) for p in check(folder).problems]
     assert line in {p.line for p in found}
 
 
@@ -148,10 +154,10 @@ def test_all_defects_are_reported_at_once(folder: Path, edit: Callable[[str, str
     edit(RULE, "explains: [input-bound,", "explains: [no-such-rule,")
     edit("references.yaml", "references:\n", "references:\n  - id: never-cited\n    title: x\n    url: https://e.org\n")
 
-    files = {(p.file, p.what.split(" ")[0]) for p in check(folder)[1]}
+    files = {(p.file, p.what.split(" ")[0]) for p in check(folder).problems}
 
     assert {(RULE, "unknown"), ("references.yaml", "reference")} <= files
-    assert len([p for p in check(folder)[1] if p.file == RULE]) == 2
+    assert len([p for p in check(folder).problems if p.file == RULE]) == 2
 
 
 def test_broken_yaml_in_two_files_is_two_problems(folder: Path, edit: Callable[[str, str, str], int]) -> None:
@@ -167,7 +173,7 @@ def test_broken_yaml_in_two_files_is_two_problems(folder: Path, edit: Callable[[
 def test_a_case_that_does_not_hold_stops_the_gate(folder: Path, edit: Callable[[str, str, str], int]) -> None:
     edit(RULE, "ml.step.data_wait.exposed.fraction > 0.05,", "ml.step.data_wait.exposed.fraction > 0.5,")
 
-    said = [p.what for p in check(folder)[1] if p.file == RULE]
+    said = [p.what for p in check(folder).problems if p.file == RULE]
 
     assert any("expected matched, got cleared" in s for s in said)
 
@@ -175,7 +181,7 @@ def test_a_case_that_does_not_hold_stops_the_gate(folder: Path, edit: Callable[[
 def test_a_limit_without_origin_is_refused(folder: Path, edit: Callable[[str, str, str], int]) -> None:
     edit(RULE, "fraction > 0.05, from: kineto-tb-plugin-recommendation-rules}", "fraction > 0.05}")
 
-    said = [p.what for p in check(folder)[1] if p.file == RULE]
+    said = [p.what for p in check(folder).problems if p.file == RULE]
 
     assert any("needs 'from:' a reference or 'judgement:'" in s for s in said)
 
@@ -186,7 +192,7 @@ def test_two_rules_must_not_pull_one_knob_apart(folder: Path, edit: Callable[[st
     other = other.replace("config.dataloader.num_workers == 0}", "config.dataloader.num_workers <= 0}")
     (folder / "rules/data-loading/the-opposite.yaml").write_text(other, encoding="utf-8")
 
-    said = [p.what for p in check(folder)[1]]
+    said = [p.what for p in check(folder).problems]
 
     assert any("pull DataLoader.num_workers in opposite directions" in s for s in said)
 
@@ -195,7 +201,7 @@ def test_two_rules_with_one_test_are_refused(folder: Path) -> None:
     twin = (folder / RULE).read_text(encoding="utf-8").replace("id: dataloader-no-workers", "id: the-twin")
     (folder / "rules/data-loading/the-twin.yaml").write_text(twin, encoding="utf-8")
 
-    assert any("has the same test as" in p.what for p in check(folder)[1])
+    assert any("has the same test as" in p.what for p in check(folder).problems)
 
 
 def test_a_condition_that_is_never_false_is_refused(folder: Path, edit: Callable[[str, str, str], int]) -> None:
@@ -205,7 +211,7 @@ def test_a_condition_that_is_never_false_is_refused(folder: Path, edit: Callable
         "    - {is: config.dataloader.num_workers == 0}\n    - {is: ml.step.time >= 0}\n",
     )
 
-    assert any("'ml.step.time >= 0' is false in no case" in p.what for p in check(folder)[1])
+    assert any("'ml.step.time >= 0' is false in no case" in p.what for p in check(folder).problems)
 
 
 def test_a_topic_needs_a_rule_and_a_first_measurement(folder: Path) -> None:
@@ -214,7 +220,7 @@ def test_a_topic_needs_a_rule_and_a_first_measurement(folder: Path) -> None:
     entry = "  - id: new_topic\n    group: x\n    title: {en: x, zh: 题}\n    definition: {en: x, zh: 题}\n"
     topics.write_text(text.rstrip() + "\n" + entry, encoding="utf-8")
 
-    said = [p.what for p in check(folder)[1] if p.file == "topics.yaml" and "new_topic" in p.what]
+    said = [p.what for p in check(folder).problems if p.file == "topics.yaml" and "new_topic" in p.what]
 
     assert len(said) == 2
 
@@ -225,23 +231,71 @@ def test_a_circle_of_explanations_is_refused(folder: Path, edit: Callable[[str, 
     lines = [line for line in text.splitlines() if not line.startswith("explains:")]
     path.write_text("\n".join(["explains: [dataloader-no-workers]", *lines]) + "\n", encoding="utf-8")
 
-    assert any("explains itself" in p.what for p in check(folder)[1])
+    assert any("explains itself" in p.what for p in check(folder).problems)
 
 
 def test_anchors_are_refused(folder: Path, edit: Callable[[str, str, str], int]) -> None:
     edit(RULE, "seed: [", "note: &anchor\nseed: [")
 
-    assert any("anchors and aliases" in p.what for p in check(folder)[1])
+    assert any("anchors and aliases" in p.what for p in check(folder).problems)
 
 
 def test_a_scaffolded_rule_passes_the_gate(folder: Path) -> None:
     path = new_rule("a-new-bottleneck", "cpu", "cpu_bound", folder)
 
-    knowledge, problems = check(folder)
+    knowledge, _, problems = check(folder)
 
     assert path.name == "a-new-bottleneck.yaml"
     assert problems == []
     assert knowledge.rules["a-new-bottleneck"].status == "experimental"
+
+
+TOPIC = "dataloader_bottleneck"
+FILLED = {
+    "moderate": "serious",
+    "Name the bad state, not the fix": "The quokka pauses the loader",
+    "写出坏的状态，而不是修复方法": "短尾矮袋鼠让加载停顿",
+    "is: ml.step.data_wait.fraction > 0.05": "is: ml.step.data_wait.fraction > 0.3",
+    "why here; or from: a reference id": "a third of the step is worth a look",
+    " of a step ...": " of a step waits for the quokka.",
+    " ……": " 在等短尾矮袋鼠。",
+    "ml.step.data_wait.fraction: 0.05": "ml.step.data_wait.fraction: 0.3",
+}
+
+
+def test_a_new_rule_is_one_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scaffold it, fill it, and every face has it: the list, its page, a diagnosis, an answer."""
+    monkeypatch.setenv("ADVISOR_KNOWLEDGE", str(folder))
+    monkeypatch.setenv("ADVISOR_DATA", str(tmp_path))
+
+    def advisor(*argv: str) -> str:
+        with pytest.raises(SystemExit) as done:
+            main(argv)
+        assert done.value.code == 0
+        return capsys.readouterr().out
+
+    before = {p: p.read_bytes() for p in folder.rglob("*.yaml")}
+
+    path = Path(advisor("new-rule", "quokka-pauses-loader", "--area", "data-loading", "--topic", TOPIC).strip())
+    text = path.read_text(encoding="utf-8")
+    for old, new in FILLED.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+    advisor("check")
+    assert "quokka-pauses-loader" in advisor("rules")
+    assert "短尾矮袋鼠让加载停顿" in advisor("explain", "quokka-pauses-loader", "--lang", "zh-Hans")
+
+    profile = tmp_path / "profile.json"
+    profile.write_text(json.dumps({"facts": {"run.phase": "training", "ml.step.data_wait.fraction": 0.6}}))
+    found = {f["rule"]: f for f in json.loads(advisor("diagnose", str(profile), "--json"))["findings"]}
+    assert found["quokka-pauses-loader"]["severity"] == "serious"
+    with TestClient(create_app(Advisor()), base_url="http://127.0.0.1:8321") as client:
+        assert "The quokka pauses the loader" in client.get("/rules/quokka-pauses-loader").text
+        assert "quokka-pauses-loader" in client.get("/rules").text
+    assert {p: p.read_bytes() for p in folder.rglob("*.yaml") if p != path} == before
 
 
 @pytest.mark.parametrize("name", ["Upper-Case", "with space", "../escape", "dataloader-no-workers"])

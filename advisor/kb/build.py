@@ -5,7 +5,9 @@ Loading goes through `load`, which keeps the result; here it is made.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from glob import escape, glob
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,10 +15,10 @@ from pydantic import ValidationError
 
 from advisor import condition as conditions
 from advisor.errors import ConditionError, Problem
-from advisor.kb import pack, schema
+from advisor.kb import schema
+from advisor.kb.case import Case
 from advisor.kb.yamlfile import YamlFile, read
 from advisor.models import (
-    Case,
     Condition,
     FactSpec,
     Faq,
@@ -45,6 +47,7 @@ class Loader:
         self.folder = folder
         self.problems: list[Problem] = []
         self.files: dict[str, YamlFile] = {}
+        self._parsed: dict[str, Condition] = {}
 
     def knowledge(self) -> Knowledge:
         """Everything in the folder; entries with problems are left out and noted in `problems`."""
@@ -57,7 +60,7 @@ class Loader:
         faqs = self._folder("faq", schema.FaqFile, lambda f, _: _faq(f))
         return Knowledge(
             version=facts.version if facts else "",
-            hash=pack.digest(self.folder),
+            hash=self._hash(),
             facts=self._by("facts.yaml", "facts", map(_fact, facts.facts if facts else ()), lambda f: f.name),
             rules=rules,
             topics=self._by("topics.yaml", "topics", map(_topic, topics.topics if topics else ()), lambda t: t.id),
@@ -67,37 +70,57 @@ class Loader:
             terms={k: _text(v) for k, v in terms.terms.items()} if terms else {},
         )
 
+    def cases(self) -> dict[str, tuple[Case, ...]]:
+        """The cases in every rule file that was read, by the id of the rule."""
+        found = {}
+        for file in (f for f in self.files.values() if f.name.startswith("rules/") and isinstance(f.data, dict)):
+            valid = self._model(file, {"cases": file.data.get("cases", [])}, schema.CasesFile)
+            found[str(file.data.get("id"))] = tuple(map(_case, valid.cases)) if valid else ()
+        return found
+
+    def _hash(self) -> str:
+        """The content of all files that were read, in 16 hexadecimal digits."""
+        content = hashlib.sha256()
+        for name, file in sorted(self.files.items()):
+            content.update(f"{name}\0{file.text}\0".encode())
+        return content.hexdigest()[:16]
+
     def _one(self, name: str, model: type[T]) -> T | None:
-        path = self.folder / name
-        if not path.is_file():
+        if not (self.folder / name).is_file():
             self.problems.append(Problem(name, 1, "is missing; a knowledge folder needs it"))
             return None
-        return self._validate(path, model)
+        return self._validate(name, model)
 
-    def _validate(self, path: Path, model: type[T]) -> T | None:
-        file = read(path, self.folder)
-        self.files[file.name] = file
+    def _validate(self, name: str, model: type[T]) -> T | None:
+        file = self.files[name] = read(f"{self.folder}/{name}", name)
         self.problems += file.problems
         if file.data is None:
             if not file.problems:
                 self.problems.append(Problem(file.name, 1, "is empty"))
             return None
+        data = file.data
+        if model is schema.RuleFile and isinstance(data, dict):
+            data = {key: value for key, value in data.items() if key != "cases"}
+        return self._model(file, data, model)
+
+    def _model(self, file: YamlFile, data: Any, model: type[T]) -> T | None:
         try:
-            return model.model_validate(file.data)
+            return model.model_validate(data)
         except ValidationError as error:
             self.problems += [_problem(file, e) for e in error.errors(include_url=False, include_context=False)]
             return None
 
     def _folder(self, name: str, model: type[T], build: Callable[[T, YamlFile], Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for path in sorted((self.folder / name).rglob("*.yaml")):
-            valid = self._validate(path, model)
+        skipped = len(str(self.folder)) + 1
+        for path in sorted(glob(f"{escape(str(self.folder))}/{name}/**/*.yaml", recursive=True)):
+            valid = self._validate(path[skipped:], model)
             if valid is None:
                 continue
-            file = self.files[path.relative_to(self.folder).as_posix()]
+            file, stem = self.files[path[skipped:]], path.rpartition("/")[2].removesuffix(".yaml")
             item = build(valid, file)
-            if item.id != path.stem:
-                self.problems.append(file.problem(("id",), f"id {item.id!r} differs from the file name {path.stem!r}"))
+            if item.id != stem:
+                self.problems.append(file.problem(("id",), f"id {item.id!r} differs from the file name {stem!r}"))
             if item.id in found:
                 self.problems.append(file.problem(("id",), f"id {item.id!r} exists twice; rename one"))
             found[item.id] = item
@@ -132,7 +155,6 @@ class Loader:
             explains=tuple(rule.explains),
             gain=rule.gain,
             seed=tuple(rule.seed),
-            cases=tuple(_case(c, file.line(("cases", i))) for i, c in enumerate(rule.cases)),
         )
 
     def _when(self, when: schema.WhenFile, file: YamlFile) -> When:
@@ -191,8 +213,11 @@ class Loader:
         return tuple(c for c in parsed if c)
 
     def _parse(self, text: str, file: YamlFile, where: tuple[str | int, ...]) -> Condition | None:
+        parsed = self._parsed.get(text)  # many rules share a condition
+        if parsed is not None:
+            return parsed
         try:
-            return conditions.parse(text)
+            return self._parsed.setdefault(text, conditions.parse(text))
         except ConditionError as error:
             self.problems.append(file.problem(where, str(error)))
             return None
@@ -241,16 +266,17 @@ def _topic(topic: schema.TopicFile) -> Topic:
 
 
 def _reference(reference: schema.ReferenceFile) -> Reference:
-    return Reference(reference.id, reference.title, reference.url)
+    r = reference
+    return Reference(r.id, r.title, r.url, r.publisher, r.used_for, r.read)
 
 
 def _measurement(m: schema.MeasurementFile) -> Measurement:
     return Measurement(m.id, _text(m.title), _text(m.why), m.command, float(m.minutes), m.source, frozenset(m.covers))
 
 
-def _case(case: schema.CaseFile, line: int) -> Case:
+def _case(case: schema.CaseFile) -> Case:
     facts = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in case.facts.items()}
-    return Case(case.name, case.expect, facts, tuple(case.missing), case.by, line)
+    return Case(case.name, case.expect, facts, tuple(case.missing), case.by)
 
 
 def _faq(faq: schema.FaqFile) -> Faq:

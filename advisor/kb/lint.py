@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 
 from advisor import condition as conditions
+from advisor.derive import FORMULAS
 from advisor.errors import Problem
+from advisor.kb.case import Case, Cases
 from advisor.kb.yamlfile import Path_, YamlFile
 from advisor.models import Condition, FactSpec, Faq, Knowledge, Remedy, Rule, Text
 from advisor.text import placeholders
@@ -18,10 +20,11 @@ TITLE_MAX = 60
 _CJK = re.compile(r"[\u3400-\u9fff]")
 
 
-def lint(knowledge: Knowledge, files: Mapping[str, YamlFile]) -> Iterator[Problem]:
+def lint(knowledge: Knowledge, files: Mapping[str, YamlFile], cases: Cases) -> Iterator[Problem]:
     """All house-rule problems of a knowledge base that has the right shape."""
     for rule in knowledge.rules.values():
-        yield from _Rule(rule, knowledge, files[f"rules/{rule.area}/{rule.id}.yaml"]).problems()
+        file = files[f"rules/{rule.area}/{rule.id}.yaml"]
+        yield from _Rule(rule, cases[rule.id], knowledge, file).problems()
     for faq in knowledge.faqs.values():
         yield from _faq(faq, knowledge, files[f"faq/{faq.id}.yaml"])
     yield from _references(knowledge, files["references.yaml"])
@@ -34,8 +37,8 @@ def lint(knowledge: Knowledge, files: Mapping[str, YamlFile]) -> Iterator[Proble
 class _Rule:
     """The house rules of one rule file."""
 
-    def __init__(self, rule: Rule, knowledge: Knowledge, file: YamlFile) -> None:
-        self.rule, self.knowledge, self.file = rule, knowledge, file
+    def __init__(self, rule: Rule, cases: tuple[Case, ...], knowledge: Knowledge, file: YamlFile) -> None:
+        self.rule, self.cases, self.knowledge, self.file = rule, cases, knowledge, file
 
     def problems(self) -> Iterator[Problem]:
         yield from self._identity()
@@ -66,8 +69,9 @@ class _Rule:
         for i, other in enumerate(self.rule.explains):
             if other not in self.knowledge.rules:
                 yield self._at(("explains", i), f"unknown rule {other!r}")
-        if self.rule.status == "stable" and not self.rule.references:
-            yield self._at(("references",), "a stable rule cites at least one reference")
+        cited = [self.knowledge.references[r] for r in self.rule.references if r in self.knowledge.references]
+        if self.rule.status == "stable" and not any(r.read for r in cited):
+            yield self._at(("references",), "a stable rule cites at least one reference that somebody has read")
 
     def _conditions(self) -> Iterator[Problem]:
         facts = self.knowledge.facts
@@ -92,6 +96,8 @@ class _Rule:
             yield self._at(where, f"{leaf.text!r}: the limit needs 'from:' a reference or 'judgement:' with the reason")
         if leaf.source and leaf.source not in self.knowledge.references:
             yield self._at((*where, "from"), f"unknown reference {leaf.source!r}; add it to references.yaml")
+        elif leaf.source and self.rule.status == "stable" and not self.knowledge.references[leaf.source].read:
+            yield self._at((*where, "from"), f"nobody has read {leaf.source!r}; read it, or keep the rule experimental")
         if look_alike and not leaf.means:
             yield self._at(where, "a look-alike needs 'means:' the rule it points to")
         if leaf.means and leaf.means not in self.knowledge.rules:
@@ -159,7 +165,7 @@ class _Rule:
             yield self._at(where, "knob and direction go together")
 
     def _cases(self) -> Iterator[Problem]:
-        for i, case in enumerate(self.rule.cases):
+        for i, case in enumerate(self.cases):
             for name, value in case.facts.items():
                 spec = self.knowledge.facts.get(name)
                 what = "unknown fact" if spec is None else _misfit(spec, value)
@@ -167,14 +173,14 @@ class _Rule:
                     yield self._at(("cases", i, "facts", name), f"{name}: {what}")
         if self.rule.status != "stable":
             return
-        kinds = {c.expect for c in self.rule.cases}
+        kinds = {c.expect for c in self.cases}
         wanted = {"matched", "cleared", "incomplete"} | ({"inapplicable"} if self.rule.applies else set())
         for kind in sorted(wanted - kinds):
             yield self._at(("cases",), f"a stable rule has a case for {kind!r}; add one")
         means = {leaf.means for leaf in self.rule.when.none}
-        for rule in sorted(m for m in means - {c.by for c in self.rule.cases} if m):
+        for rule in sorted(m for m in means - {c.by for c in self.cases} if m):
             yield self._at(("cases",), f"no case is cleared by the look-alike {rule!r}; add one with by: {rule}")
-        cleared = [c.facts for c in self.rule.cases if c.expect == "cleared"]
+        cleared = [c.facts for c in self.cases if c.expect == "cleared"]
         if _limits(self.rule) and not any(_at_limit(self.rule, facts) for facts in cleared):
             yield self._at(("cases",), "no cleared case sits exactly at a limit; add one, so that > and >= stay apart")
 
@@ -233,11 +239,14 @@ def _references(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
 
 
 def _labels(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
-    """A fact that a rule shows needs words in both languages, and a way to get it when it is missing."""
+    """A fact that a rule uses needs words in both languages, and something that yields it."""
+    derived = {formula.name for formula in FORMULAS}
     used = {f for rule in knowledge.rules.values() for leaf in rule.when.conditions + rule.applies for f in leaf.facts}
     for i, spec in enumerate(knowledge.facts.values()):
         if spec.name in used and spec.label is None:
             yield file.problem(("facts", i), f"{spec.name!r} is used by a rule and needs a label in both languages")
+        if spec.name in used and not (spec.name in derived or file.data["facts"][i].get("from")):
+            yield file.problem(("facts", i), f"{spec.name!r} is used by a rule but nothing yields it; add 'from:'")
 
 
 def _topics(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:

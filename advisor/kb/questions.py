@@ -16,7 +16,7 @@ def read_questions(path: Path) -> list[tuple[str, str]]:
     """
     if not path.is_file():
         raise InputError(f"{path} is not a file; give a YAML list of {{id, text}}")
-    file = read(path, path.parent)
+    file = read(str(path), path.name)
     if file.problems:
         raise InputError(str(file.problems[0]))
     if not isinstance(file.data, list):

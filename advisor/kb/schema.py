@@ -49,10 +49,10 @@ class AtLeast(Strict):
 class WhenFile(Strict):
     """The groups of a test; at least one of all, any and at_least."""
 
-    all: list[Leaf] = []
-    any: list[Leaf] = []
+    all: list[Leaf] = Field(default_factory=list)
+    any: list[Leaf] = Field(default_factory=list)
     at_least: AtLeast | None = None
-    none: list[Leaf] = []
+    none: list[Leaf] = Field(default_factory=list)
 
 
 class RemedyFile(Strict):
@@ -65,7 +65,7 @@ class RemedyFile(Strict):
     not_when: TextFile
     verify: Line
     rollback: TextFile
-    for_: list[Line] = Field(default=[], alias="for")
+    for_: list[Line] = Field(default_factory=list, alias="for")
     knob: Line | None = None
     direction: Literal["up", "down", "set"] | None = None
     to: Line | None = None
@@ -79,12 +79,12 @@ class CaseFile(Strict):
     name: Line
     expect: Literal["matched", "cleared", "incomplete", "inapplicable"]
     facts: dict[str, float | int | bool | str]
-    missing: list[FactName] = []
+    missing: list[FactName] = Field(default_factory=list)
     by: Id | None = None
 
 
 class RuleFile(Strict):
-    """One rule."""
+    """One rule, without its cases."""
 
     id: Id
     topic: TopicId
@@ -97,12 +97,17 @@ class RuleFile(Strict):
     finding: TextFile
     when: WhenFile
     remedies: Annotated[list[RemedyFile], Field(min_length=1)]
-    applies: list[Line] = []
-    explains: list[Id] = []
+    applies: list[Line] = Field(default_factory=list)
+    explains: list[Id] = Field(default_factory=list)
     gain: FactName | None = None
-    references: list[Id] = []
-    seed: list[SeedId] = []
-    cases: list[CaseFile] = []
+    references: list[Id] = Field(default_factory=list)
+    seed: list[SeedId] = Field(default_factory=list)
+
+
+class CasesFile(Strict):
+    """The cases of a rule: a part of its file that only the gate reads."""
+
+    cases: list[CaseFile]
 
 
 class FactFile(Strict):
@@ -114,7 +119,7 @@ class FactFile(Strict):
     label: TextFile | None = None
     range: Annotated[list[float | int | None], Field(min_length=2, max_length=2)] | None = None
     semconv: bool = False
-    from_: list[Line] = Field(default=[], alias="from")
+    from_: list[Line] = Field(default_factory=list, alias="from")
 
 
 class MeasurementFile(Strict):
@@ -145,7 +150,7 @@ class TopicFile(Strict):
     title: TextFile
     definition: TextFile
     triage: TextFile | None = None
-    phrases: list[Line] = []
+    phrases: list[Line] = Field(default_factory=list)
 
 
 class TopicsFile(Strict):
@@ -160,6 +165,9 @@ class ReferenceFile(Strict):
     id: Id
     title: Line
     url: Annotated[str, StringConstraints(pattern=r"^https://\S+$")]
+    publisher: Line = "x"
+    used_for: Annotated[str, StringConstraints(min_length=1, max_length=110)] = "x"
+    read: bool = True
 
 
 class ReferencesFile(Strict):
@@ -180,7 +188,7 @@ class FaqItemFile(Strict):
     id: Annotated[str, StringConstraints(pattern=r"^(seed-faq-\d+\.\d+|[a-z0-9]+(-[a-z0-9]+)*)$")]
     text: TextFile
     correction: TextFile | None = None
-    rules: list[Id] = []
+    rules: list[Id] = Field(default_factory=list)
 
 
 class FaqFile(Strict):
@@ -190,7 +198,7 @@ class FaqFile(Strict):
     question: TextFile
     lead: TextFile
     items: Annotated[list[FaqItemFile], Field(min_length=1)]
-    phrases: list[Line] = []
-    topics: list[TopicId] = []
-    references: list[Id] = []
-    seed: list[SeedId] = []
+    phrases: list[Line] = Field(default_factory=list)
+    topics: list[TopicId] = Field(default_factory=list)
+    references: list[Id] = Field(default_factory=list)
+    seed: list[SeedId] = Field(default_factory=list)

@@ -1,111 +1,119 @@
-"""One YAML file as plain data, with the line of every key and item.
+"""One YAML file as plain data, and on demand the line of every key and item.
 
-Duplicate keys, tags and anchors are refused: a knowledge file says each thing
-once, in plain data. What the data mean is `schema`'s business.
+Two parsers share the work: `yaml_rs` gives the data (several times faster than libyaml), and PyYAML
+the positions, which only a problem needs. Duplicate keys, tags and anchors are refused: a
+knowledge file says each thing once, in plain data. What the data mean is `schema`'s business.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import yaml
+import yaml_rs
 
 from advisor.errors import Problem
 
 Path_ = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 
-_Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_ANCHOR = re.compile(r"^[^#'\"]*[\s\[,:-][&*][A-Za-z0-9_]+\s*$", re.MULTILINE)
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_ANCHOR = re.compile(r"[&*][A-Za-z0-9_]+[ \t]*$", re.MULTILINE)
+_LINE = re.compile(r"\bline (\d+)")
 
 
-@dataclass(slots=True)
 class YamlFile:
-    """Parsed content; `lines` maps ``id()`` of a mapping or list to the line of each key or index."""
+    """The content of one file as `data`, with what is wrong with it in `problems`."""
 
-    path: Path
-    name: str
-    data: Any = None
-    lines: dict[int, dict[Hashable, int]] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.data: Any = None
+        self.problems: list[Problem] = []
+        self.text = ""
 
     def line(self, location: Path_) -> int:
         """The line of the deepest part of `location` that exists in the file."""
-        node, line = self.data, 1
+        node, line = self._root, 1
         for key in location:
-            found = self.lines.get(id(node), {}).get(key)
+            found = _child(node, key)
             if found is None:
                 break
-            line = found
-            node = node[key]
+            line, node = found
         return line
 
     def problem(self, location: Path_, what: str) -> Problem:
         """A problem at `location`."""
         return Problem(self.name, self.line(location), what)
 
-
-class _Loader(_Base):  # type: ignore[valid-type,misc]
-    """Safe loader that notes lines and refuses duplicate keys."""
-
-    file: YamlFile
-
-    def construct_yaml_map(self, node: yaml.MappingNode) -> Iterator[dict[Hashable, Any]]:
-        data: dict[Hashable, Any] = {}
-        yield data
-        lines: dict[Hashable, int] = {}
-        for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if not isinstance(key, str):
-                self.file.problems.append(Problem(self.file.name, line, f"key {key!r} is not text; quote it"))
-                key = str(key)
-            if key in data:
-                self.file.problems.append(Problem(self.file.name, line, f"key {key!r} is given twice; keep one"))
-            data[key] = self.construct_object(value_node, deep=True)
-            lines[key] = line
-        self.file.lines[id(data)] = lines
-
-    def construct_yaml_seq(self, node: yaml.SequenceNode) -> Iterator[list[Any]]:
-        data: list[Any] = []
-        yield data
-        data.extend(self.construct_object(child, deep=True) for child in node.value)
-        self.file.lines[id(data)] = {i: child.start_mark.line + 1 for i, child in enumerate(node.value)}
+    @cached_property
+    def _root(self) -> yaml.Node | None:
+        try:
+            root: yaml.Node | None = yaml.compose(self.text, Loader=_Loader)
+        except yaml.YAMLError:
+            return None
+        return root
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_yaml_map)
-_Loader.add_constructor("tag:yaml.org,2002:seq", _Loader.construct_yaml_seq)
+def _child(node: yaml.Node | None, key: str | int) -> tuple[int, yaml.Node] | None:
+    """The line and the node under `key`."""
+    if isinstance(node, yaml.MappingNode):
+        return next(((k.start_mark.line + 1, v) for k, v in node.value if k.value == key), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key].start_mark.line + 1, node.value[key]
+    return None
 
 
-def read(path: Path, root: Path) -> YamlFile:
+def read(path: str, name: str) -> YamlFile:
     """Read one file; what cannot be parsed becomes a problem with its line, never an exception."""
-    file = YamlFile(path, path.relative_to(root).as_posix())
+    file = YamlFile(name)
     try:
-        raw = path.read_bytes()
+        with open(path, "rb") as opened:
+            raw = opened.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             file.problems.append(Problem(file.name, 1, f"file is over {MAX_BYTES} bytes; split it"))
             return file
-        text = raw.decode("utf-8")
+        file.text = raw.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         file.problems.append(Problem(file.name, 1, f"cannot be read as UTF-8 text ({error}); save it again"))
         return file
-    anchor = _ANCHOR.search(text)
-    if anchor:
-        line = text.count("\n", 0, anchor.end()) + 1
+    if line := _anchor(file.text):
         file.problems.append(Problem(file.name, line, "anchors and aliases are not used here; write it out"))
         return file
-    loader = _Loader(text)
-    loader.file = file
     try:
-        file.data = loader.get_single_data()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        what = " ".join(str(getattr(error, "problem", None) or error).split())
-        file.problems.append(Problem(file.name, mark.line + 1 if mark else 1, f"not valid YAML: {what}"))
-    finally:
-        loader.dispose()
+        file.data = yaml_rs.loads(file.text)
+    except yaml_rs.YAMLDecodeError as error:
+        file.problems.append(_defect(file, str(error)))
     return file
+
+
+def _anchor(text: str) -> int | None:
+    """The line of the first anchor or alias: one that ends a line and stands in no quotes or comment."""
+    for found in _ANCHOR.finditer(text):
+        before = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
+        if before[-1:] in (" ", "\t", "[", ",", ":", "-") and not any(c in before for c in "#'\""):
+            return text.count("\n", 0, found.start()) + 1
+    return None
+
+
+def _defect(file: YamlFile, said: str) -> Problem:
+    """What the parser stumbled over, in one line. It names a duplicate key without its place: that is looked up."""
+    twice = re.match(r"duplicate mapping key: '(.*)'", said)
+    if twice:
+        line = _second(file._root, twice[1]) or 1  # noqa: SLF001 - the same module
+        return Problem(file.name, line, f"key {twice[1]!r} is given twice; keep one")
+    place = _LINE.search(said)
+    return Problem(file.name, int(place[1]) if place else 1, f"not valid YAML: {said.splitlines()[-1].strip()}")
+
+
+def _second(node: yaml.Node | None, key: str) -> int | None:
+    """The line on which `key` is given for the second time in one mapping."""
+    if isinstance(node, yaml.MappingNode):
+        lines: list[int] = [k.start_mark.line + 1 for k, _ in node.value if k.value == key]
+        if len(lines) > 1:
+            return lines[1]
+    children = [v for _, v in node.value] if isinstance(node, yaml.MappingNode) else getattr(node, "value", [])
+    if isinstance(node, yaml.CollectionNode):
+        return next((line for child in children if (line := _second(child, key))), None)
+    return None

@@ -21,7 +21,6 @@ from advisor.models.concluded import (
     Scored,
 )
 from advisor.models.known import (
-    Case,
     Condition,
     FactSpec,
     Faq,
@@ -66,7 +65,6 @@ __all__ = [
     "Advice",
     "Answer",
     "AnswerKind",
-    "Case",
     "Condition",
     "Confidence",
     "Contradiction",

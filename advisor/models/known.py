@@ -1,20 +1,28 @@
 """What is known: the vocabulary, rules, topics and references of a knowledge base.
 
-Without slots: these objects come out of a pack by the ten thousand, and pickle restores plain
-instances many times faster.
+Without slots, and packed without the values that are defaults anyway: these objects come out of
+a pack by the ten thousand, and pickle restores small plain instances many times faster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from advisor.models.words import Confidence, Outcome, Severity, Status, Text, Value, Values
+from advisor.models.words import Confidence, Severity, Status, Text, Value
+
+
+class _Packed:
+    """Leaves what equals a default out of a pack; reading finds it on the class."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        defaults = vars(type(self))
+        return {k: v for k, v in vars(self).items() if k not in defaults or defaults[k] != v}
 
 
 @dataclass(frozen=True)
-class FactSpec:
+class FactSpec(_Packed):
     """One entry of the fact vocabulary: unit, allowed range, label in both languages.
 
     `type` is ``number``, ``bool``, ``string`` or ``version`` (a version is a string that
@@ -31,7 +39,7 @@ class FactSpec:
 
 
 @dataclass(frozen=True)
-class Condition:
+class Condition(_Packed):
     """One comparison on a fact: ``fact op value``, ``a / b > k``, ``a < 0.5 * b``, ``fact is known``.
 
     `over` is the divisor's name; `other` and `factor` make the right side ``factor * other``.
@@ -57,7 +65,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class When:
+class When(_Packed):
     """The test of a rule: every group that is given must hold."""
 
     all: tuple[Condition, ...] = ()
@@ -73,7 +81,7 @@ class When:
 
 
 @dataclass(frozen=True)
-class Remedy:
+class Remedy(_Packed):
     """One action. `to` and `setting` are templates over facts, filled for the machine at hand.
 
     `gain` is the share that this action can win back when it is less than the rule's.
@@ -95,20 +103,8 @@ class Remedy:
 
 
 @dataclass(frozen=True)
-class Case:
-    """Facts and the outcome they must give, inside the rule's file."""
-
-    name: str
-    expect: Outcome
-    facts: Values
-    missing: tuple[str, ...] = ()
-    by: str | None = None
-    line: int = 0
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One nameable bottleneck with its test, texts, remedies and cases."""
+class Rule(_Packed):
+    """One nameable bottleneck with its test, texts and remedies."""
 
     id: str
     area: str
@@ -127,11 +123,10 @@ class Rule:
     explains: tuple[str, ...] = ()
     gain: str | None = None
     seed: tuple[str, ...] = ()
-    cases: tuple[Case, ...] = ()
 
 
 @dataclass(frozen=True)
-class Topic:
+class Topic(_Packed):
     """What users complain about, with the ways people say it, and what to measure first when nothing is known."""
 
     id: str
@@ -145,15 +140,18 @@ class Topic:
 
 @dataclass(frozen=True)
 class Reference:
-    """A source that the knowledge base cites."""
+    """A source that the knowledge base cites: who publishes it, what was taken from it, and whether it was read."""
 
     id: str
     title: str
     url: str
+    publisher: str
+    used_for: str
+    read: bool
 
 
 @dataclass(frozen=True)
-class FaqItem:
+class FaqItem(_Packed):
     """One point of an FAQ answer; `correction` says where the usual advice is imprecise."""
 
     id: str
@@ -163,7 +161,7 @@ class FaqItem:
 
 
 @dataclass(frozen=True)
-class Faq:
+class Faq(_Packed):
     """A question with its answer in points."""
 
     id: str
