@@ -152,7 +152,16 @@ def test_every_term_exists_and_is_used() -> None:
 def test_all_defects_are_reported_at_once(folder: Path, edit: Callable[[str, str, str], int]) -> None:
     edit(RULE, "topic: dataloader_bottleneck", "topic: nowhere")
     edit(RULE, "explains: [input-bound,", "explains: [no-such-rule,")
-    edit("references.yaml", "references:\n", "references:\n  - id: never-cited\n    title: x\n    url: https://e.org\n")
+    extra = {
+        "id": "never-cited",
+        "title": "x",
+        "url": "https://e.org",
+        "publisher": "x",
+        "used_for": "x",
+        "read": "true",
+    }
+    entry = "\n    ".join(f"{key}: {value}" for key, value in extra.items())
+    edit("references.yaml", "references:\n", f"references:\n  - {entry}\n")
 
     files = {(p.file, p.what.split(" ")[0]) for p in check(folder).problems}
 

@@ -58,8 +58,10 @@ class Words:
         return f"{name} {self.sign(c.op)} {limit}"
 
     def link(self, reference: Reference) -> Block:
-        """A source as a link."""
-        return {"label": reference.title, "url": reference.url}
+        """A source as a link: title, publisher, and the admission when nobody has read it."""
+        named = reference.publisher.lower() in reference.title.lower()
+        label = reference.title if named else f"{reference.title}, {reference.publisher}"
+        return {"label": label if reference.read else f"{label} ({self.term('link.unread')})", "url": reference.url}
 
     def rule_link(self, rule_id: str) -> Block:
         """The page of a rule as a link."""

@@ -165,9 +165,9 @@ class ReferenceFile(Strict):
     id: Id
     title: Line
     url: Annotated[str, StringConstraints(pattern=r"^https://\S+$")]
-    publisher: Line = "x"
-    used_for: Annotated[str, StringConstraints(min_length=1, max_length=110)] = "x"
-    read: bool = True
+    publisher: Line
+    used_for: Annotated[str, StringConstraints(min_length=1, max_length=110)]
+    read: bool
 
 
 class ReferencesFile(Strict):

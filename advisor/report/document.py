@@ -75,7 +75,7 @@ def _finding(finding: Finding, knowledge: Knowledge) -> dict[str, Any]:
         "ruled_out": [_evidence(e) for e in finding.ruled_out],
         "remedies": [_advice(a) for a in finding.advice],
         "explains": list(finding.explains),
-        "references": [{"id": r.id, "title": r.title, "url": r.url} for r in cited],
+        "references": [{"id": r.id, "title": r.title, "url": r.url, "publisher": r.publisher} for r in cited],
     }
 
 

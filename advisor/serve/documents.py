@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,7 +39,7 @@ def rule_document(rule: Rule, knowledge: Knowledge) -> dict[str, Any]:
         "gain": rule.gain,
         "explains": list(rule.explains),
         "remedies": [_remedy(r) for r in rule.remedies],
-        "references": [{"id": r.id, "title": r.title, "url": r.url} for r in references],
+        "references": [dataclasses.asdict(r) for r in references],
     }
 
 

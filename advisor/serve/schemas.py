@@ -100,6 +100,14 @@ class RuleEntry(BaseModel):
     title: TextDocument
 
 
+class CitedSource(Citation):
+    """A source with its publisher, what was taken from it, and whether somebody has read it."""
+
+    publisher: str
+    used_for: str
+    read: bool
+
+
 class RuleDocument(RuleEntry):
     """A rule with its texts, conditions, remedies and references."""
 
@@ -111,7 +119,7 @@ class RuleDocument(RuleEntry):
     gain: str | None
     explains: list[str]
     remedies: list[dict[str, Any]]
-    references: list[Citation]
+    references: list[CitedSource]
 
 
 class TopicEntry(BaseModel):
