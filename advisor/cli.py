@@ -123,7 +123,9 @@ def _knowledge_options(command: Callable[[str, Callable[[Options], int]], argpar
     p = command("explain", explain)
     p.add_argument("rule", help="the id of a rule")
     p.add_argument("--json", action="store_true", help="print the page's blocks as JSON")
-    command("rules", rules).add_argument("--json", action="store_true", help="print JSON")
+    p = command("rules", rules)
+    p.add_argument("--json", action="store_true", help="print JSON")
+    p.add_argument("--pages", type=Path, metavar="DIR", help="write them as web pages, in every language, into DIR")
     check_folder = "a knowledge folder; default: the one that comes with advisor"
     command("check", check).add_argument("folder", nargs="?", type=Path, help=check_folder)
     p = command("new-rule", new_rule)
@@ -253,8 +255,12 @@ def explain(options: Options) -> int:
 
 
 def rules(options: Options) -> int:
-    """List the rules of the knowledge base."""
-    language, knowledge = options.lang or locale_language(), _advisor().knowledge
+    """List the rules of the knowledge base, or write them as web pages."""
+    advisor = _advisor()
+    if options.pages:
+        print(advisor.write_pages(options.pages))
+        return 0
+    language, knowledge = options.lang or locale_language(), advisor.knowledge
     rows = [
         {"id": r.id, "area": r.area, "topic": r.topic, "severity": r.severity, "title": r.title.get(language)}
         for r in sorted(knowledge.rules.values(), key=lambda r: (r.area, r.id))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from advisor import kb, profile, store
 from advisor.answer import Responder, understand
-from advisor.blocks import Block, rule_blocks
+from advisor.blocks import Block, Words, rule_blocks
 from advisor.engine import Engine
 from advisor.engine import diagnose as judge
 from advisor.errors import AdvisorError, InputError, NotFound
@@ -232,6 +232,21 @@ class Advisor:
         if rule is None:
             raise NotFound(f"no rule is named {rule_id[:64]!r}; `advisor rules` lists them")
         return rule_blocks(rule, self.knowledge, lang)
+
+    def faq_page(self, faq_id: str, lang: Lang) -> Sequence[Block]:
+        """An answered question as blocks (raises NotFound)."""
+        from advisor.answer.knowledge_blocks import faq
+
+        entry = self.knowledge.faqs.get(faq_id)
+        if entry is None:
+            raise NotFound(f"no answered question is named {faq_id[:64]!r}")
+        return faq(entry, Words(self.knowledge, lang))
+
+    def write_pages(self, folder: Path) -> Path:
+        """Write the knowledge base as web pages into `folder`; the path of the index (raises InputError)."""
+        from advisor.report.site import Pages, write_site
+
+        return write_site(folder, Pages(self.knowledge, self.rule_page, self.faq_page))
 
 
 def report_formats(text: str) -> list[Format]:

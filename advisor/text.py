@@ -37,6 +37,15 @@ def detect(question: str) -> Lang:
     return "zh-Hant" if traditional > _changed(question, _converter("s2t")) else "zh-Hans"
 
 
+def has_chinese(text: str) -> bool:
+    """Whether there is a Chinese character in it.
+
+    >>> has_chinese("GPU 利用率低"), has_chinese("GPU is idle")
+    (True, False)
+    """
+    return _CJK.search(text) is not None
+
+
 def _changed(text: str, convert: Callable[[str], str]) -> int:
     return sum(a != b for a, b in zip(text, convert(text), strict=False))
 

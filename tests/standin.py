@@ -19,6 +19,7 @@ import uvicorn
 
 from advisor.errors import InputError, NotFound
 from advisor.models import (
+    SEVERITIES,
     Answer,
     Condition,
     Diagnosis,
@@ -58,7 +59,9 @@ def knowledge() -> Knowledge:
     url = "https://docs.pytorch.org/docs/stable/data.html"
     reference = Reference("pytorch-data-loading", "torch.utils.data", url, "PyTorch", "worker processes", read=True)
     topic = Topic("dataloader_bottleneck", "data", title, text, phrases=("slow loader",))
-    return Knowledge("2026.1", "abc", {}, {RULE_ID: rule}, {topic.id: topic}, {reference.id: reference}, {}, (), {})
+    words = [*(f"severity.{s}" for s in SEVERITIES), "status.stable"]
+    terms = {key: Text(key.partition(".")[2], key.partition(".")[2]) for key in words}
+    return Knowledge("2026.1", "abc", {}, {RULE_ID: rule}, {topic.id: topic}, {reference.id: reference}, {}, (), terms)
 
 
 def profile(id_: str, subject: str, minutes: int) -> Profile:

@@ -287,6 +287,27 @@ def test_without_javascript_a_form_does(open_page: Open) -> None:
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
 
 
+def test_the_rules_are_filtered_as_one_types(open_page: Open) -> None:
+    page = open_page("/rules")
+    page.keyboard.press("/")
+    page.keyboard.type("slow LOADER")  # how people say it, not what the rule is called
+    expect(page.locator(".rule")).to_be_visible()
+    expect(page.locator(".heard")).to_have_text("slow loader")
+    expect(page.locator("#found")).to_have_text("1 of 1 rules")
+    page.keyboard.type(" nowhere")
+    expect(page.locator(".rule")).to_be_hidden()
+    ask = page.get_by_role("link", name="Ask it as a question").get_attribute("href")
+    assert ask.endswith("/?q=slow%20LOADER%20nowhere")
+    page.reload()
+    expect(page.locator("#found")).to_have_text("0 of 1 rules")
+    page.keyboard.press("/")
+    page.keyboard.press("Escape")
+    expect(page.locator(".rule")).to_be_visible()
+    assert page.url.endswith("/rules")
+    page.keyboard.press("Enter")
+    expect(page.locator(".rule a")).to_be_focused()
+
+
 def test_screen_reader_attributes(open_page: Open) -> None:
     page = open_page()
     log = page.get_by_role("log")

@@ -101,7 +101,7 @@ def test_every_string_is_used() -> None:
         *Path(blocks.__file__).parent.glob("html.py"),
     ]
     text = "\n".join(file.read_text("utf-8") for file in sources)
-    composed = ("starter.", "theme.", "verdict.")
+    composed = ("starter.", "theme.", "verdict.", "group.")
     unused = [key for key in strings("en") if f'"{key}"' not in text and f"'{key}'" not in text]
     assert [key for key in unused if not key.startswith(composed)] == []
 
@@ -131,6 +131,16 @@ def test_rules_have_pages(client: TestClient) -> None:
     page = client.get(f"/rules/{RULE_ID}?lang=zh-Hans").text
     assert "数据加载在训练进程内执行" in page
     assert '<html lang="zh-Hans">' in page
+    assert 'href="/rules#dataloader_bottleneck"' in page
+
+
+def test_rules_are_listed_by_topic_without_inline_code(client: TestClient) -> None:
+    page = client.get("/rules").text
+    topic, rule = page.index('id="dataloader_bottleneck"'), page.index(f'href="/rules/{RULE_ID}"')
+    assert topic < rule
+    assert 'data-said="slow loader"' in page
+    assert '<script src="/static/rules.js" defer></script>' in page
+    assert not re.search(r"<style|<script(?! (src|type=\"module\" src)=)| style=| on[a-z]+=", page)
 
 
 def test_runs_are_listed_newest_first(client: TestClient) -> None:

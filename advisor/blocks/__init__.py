@@ -6,11 +6,11 @@ A block is a mapping with a ``kind``; a face skips kinds it does not know.
     steps      where a step's time goes: parts with label, share, value, percent
     evidence   rows: label, value, limit, origin, where; bar and mark as shares; holds False means ruled out
     remedies   items: do, setting, to, effort, details (risk, not when, verify, roll back)
-    prose      paragraphs and points (text, note); `code` in backticks
+    prose      paragraphs and points (text, note; rule: the id of the rule that the note names); `code` in backticks
     others     further findings: rule, title, severity, gain
     missing    what would settle more: why, command
     coverage   one sentence on what was judged and read
-    sources    links: label, url
+    sources    links: label, url; rule: the id where it is the page of a rule
     follow_ups questions to ask next
 
 Chat page, report, terminal and rule pages share these, so that they cannot disagree.

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from advisor.blocks.strings import NAMES, strings, web_folder
@@ -50,6 +51,7 @@ def environment() -> Environment:
         undefined=ChainableUndefined,
     )
     env.filters |= {"inline": inline, "emphasise": emphasise, "segments": segments, "percent": percent}
+    env.filters |= {"rule_url": rule_url}
     env.globals |= {"language_names": NAMES}
     return env
 
@@ -62,7 +64,9 @@ def _kinds() -> frozenset[str]:
 def fragments(blocks: Sequence[Mapping[str, Any]], lang: Lang, context: Mapping[str, Any]) -> Iterator[str]:
     """The HTML of each block whose kind is known, in order. `context` has what a block does not know.
 
-    profile: the id for links that ask on; exports: the id for links to the report; running: whether it still runs.
+    profile: the id for links that ask on; exports: the id for links to the report; running: whether it still runs;
+    rule_at: the address of a rule's page with %s for its id; same_tab: whether such a link stays in its tab;
+    offline: whether there are no such pages.
     """
     known = (block for block in blocks if block.get("kind") in _kinds())
     for place, block in enumerate(known):
@@ -73,6 +77,12 @@ def fragments(blocks: Sequence[Mapping[str, Any]], lang: Lang, context: Mapping[
 def page(template: str, lang: Lang, context: Mapping[str, Any]) -> str:
     """A whole page."""
     return environment().get_template(template).render(t=strings(lang), lang=lang, **context)
+
+
+@pass_context
+def rule_url(context: Context, rule_id: str) -> str:
+    """The address of a rule's page from the page being drawn."""
+    return str(context.get("rule_at") or "/rules/%s") % rule_id
 
 
 def inline(text: str | None) -> Markup:

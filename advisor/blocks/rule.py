@@ -43,7 +43,11 @@ def _test(rule: Rule, words: Words) -> Block:
         ("rule.none", when.none),
     ]
     points = [
-        {"text": f"{words.term(key, count=when.count)}: {words.condition(leaf)}", "note": _origin(leaf, words)}
+        {
+            "text": f"{words.term(key, count=when.count)}: {words.condition(leaf)}",
+            "note": _origin(leaf, words),
+            "rule": leaf.means if leaf.means in words.knowledge.rules else None,
+        }
         for key, leaves in groups
         for leaf in leaves
     ]

@@ -65,4 +65,4 @@ class Words:
 
     def rule_link(self, rule_id: str) -> Block:
         """The page of a rule as a link."""
-        return {"label": self.term("link.rule", rule=rule_id), "url": f"/rules/{rule_id}"}
+        return {"label": self.term("link.rule", rule=rule_id), "url": f"/rules/{rule_id}", "rule": rule_id}

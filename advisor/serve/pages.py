@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from advisor.answer import clean_question
 from advisor.blocks import html
+from advisor.blocks.catalogue import catalogue, rule_place
 from advisor.blocks.strings import strings
 from advisor.errors import InputError, NotFound
 from advisor.models import Answer, Lang
@@ -34,6 +35,8 @@ log = logging.getLogger("advisor.serve")
 router = APIRouter(include_in_schema=False)
 
 RUNS = 30
+# The rules' templates are shared with the static site, where these differ.
+_RULES = {"shell": "base.html", "static": "/static/", "index": "/rules"}
 
 
 async def form_fields(request: Request) -> dict[str, str]:
@@ -79,20 +82,20 @@ def words(lang: str) -> Response:
 
 @router.get("/rules", response_class=HTMLResponse)
 def rules(request: Request) -> Response:
-    """Every rule by area."""
-    lang = page_lang(request)
-    context = _shell(request, lang) | {"areas": _areas(_advisor(request), lang)}
-    return _html("rules.html", lang, context)
+    """Every rule by topic, with a box that filters them."""
+    lang, knowledge = page_lang(request), _advisor(request).knowledge
+    context = {"groups": catalogue(knowledge, lang), "total": len(knowledge.rules), "ask": "/"}
+    return _html("rules.html", lang, _shell(request, lang) | _RULES | context)
 
 
 @router.get("/rules/{rule_id}", response_class=HTMLResponse)
 def rule(request: Request, rule_id: str) -> Response:
     """One rule: what it means, how it is told, what to do."""
     lang, advisor = page_lang(request), _advisor(request)
-    blocks = advisor.rule_page(rule_id, lang)
-    fragments = html.fragments(blocks, lang, {})
-    title = localise(advisor.knowledge.rules[rule_id].title.get(lang), lang)
-    return _html("rule.html", lang, _shell(request, lang) | {"fragments": list(fragments), "title": title})
+    fragments = list(html.fragments(advisor.rule_page(rule_id, lang), lang, {"same_tab": True}))
+    place = rule_place(rule_id, advisor.knowledge, lang)
+    context = {"fragments": fragments, "place": place, "title": place["entry"]["title"]}
+    return _html("rule.html", lang, _shell(request, lang) | _RULES | context)
 
 
 def wants_page(request: Request) -> bool:
@@ -198,15 +201,6 @@ def _ago(started: str, now: datetime, lang: Lang) -> str:
         if minutes >= size:
             return t[key].replace("{n}", str(minutes // size))
     return started
-
-
-def _areas(advisor: Advisor, lang: Lang) -> dict[str, list[dict[str, str]]]:
-    """Area to its rules, both in alphabetical order."""
-    areas: dict[str, list[dict[str, str]]] = {}
-    for rule in sorted(advisor.knowledge.rules.values(), key=lambda r: (r.area, r.id)):
-        entry = {"id": rule.id, "severity": rule.severity, "title": localise(rule.title.get(lang), lang)}
-        areas.setdefault(rule.area, []).append(entry)
-    return areas
 
 
 def _advisor(request: Request) -> Advisor:
