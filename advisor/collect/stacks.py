@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from advisor.collect.base import Facts, Parsed, Sample, ratio
+from advisor.collect.base import Facts, Parsed, Sample
 from advisor.collect.training_facts import place
 
 KIND = "stacks"
@@ -28,7 +28,10 @@ TORCH = f"-packages{os.sep}torch{os.sep}"
 
 
 class Row(NamedTuple):
-    """How often one own line was innermost. `kind` says what ran inside it: own, loader, torch, library, python."""
+    """How often one own line was innermost, and in `held` of them the interpreter was busy.
+
+    `kind` says what ran inside the line: own, loader, torch, library or python (the standard library).
+    """
 
     file: str
     line: int
@@ -37,7 +40,7 @@ class Row(NamedTuple):
     package: str
     inner: str
     loading: bool
-    count: int
+    seen: int
     held: int
 
 
@@ -49,10 +52,11 @@ def stack_facts(facts: Facts, main: Mapping[str, Any] | None, workers: Sequence[
     if main and total >= LEAST:
         outside = [r for r in rows if not r.loading and r.kind != "torch"]
         _hottest(facts, "process.code.hotspot.fraction", [r for r in outside if r.file], total, cwd)
-        facts.share("process.code.interpreter.fraction", ratio(sum(r.held for r in outside), total))
+        if "held" in main:  # only from inside the process can one tell
+            facts.share("process.code.interpreter.fraction", sum(r.held for r in outside) / total)
     loading = [r for r in rows if r.loading]
     loading += [Row(*row) for worker in workers for row in worker["rows"] if row[6]]
-    fetching = sum(r.count for r in loading if r.file)
+    fetching = sum(r.seen for r in loading if r.file)
     if fetching >= LEAST:
         _hottest(facts, "ml.dataloader.hotspot.fraction", [r for r in loading if r.file], fetching, cwd)
 
@@ -62,7 +66,7 @@ def _hottest(facts: Facts, name: str, rows: Iterable[Row], total: int, cwd: str)
     functions: dict[tuple[str, str], dict[int, int]] = {}
     for row in rows:
         lines = functions.setdefault((row.file, row.function), {})
-        lines[row.line] = lines.get(row.line, 0) + row.count
+        lines[row.line] = lines.get(row.line, 0) + row.seen
     if not functions:
         return
     hottest = max(functions, key=lambda f: (sum(functions[f].values()), f))
@@ -110,7 +114,7 @@ class PySpy:
         facts = Facts(self.origin)
         last = samples[-1]
         rows = list(raw_rows(last["stacks"]))
-        main = {"rows": rows, "samples": sum(r.count for r in rows), "cwd": last["cwd"]}
+        main = {"rows": rows, "samples": sum(r.seen for r in rows), "cwd": last["cwd"]}
         stack_facts(facts, main, ())
         return facts.all(), {}
 
@@ -155,7 +159,5 @@ def _py_spy() -> str:
     beside = Path(sys.executable).with_name("py-spy")
     found = str(beside) if beside.is_file() else shutil.which("py-spy")
     if found is None:
-        raise FileNotFoundError(
-            "py-spy is not installed; add it with pip install 'advisor[stacks]'"
-        )
+        raise FileNotFoundError("py-spy is not installed; add it with pip install 'advisor[stacks]'")
     return found

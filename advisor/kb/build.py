@@ -73,16 +73,19 @@ class Loader:
     def cases(self) -> dict[str, tuple[Case, ...]]:
         """The cases in every rule file that was read, by the id of the rule."""
         found = {}
-        for file in (f for f in self.files.values() if f.name.startswith("rules/") and isinstance(f.data, dict)):
-            valid = self._model(file, {"cases": file.data.get("cases", [])}, schema.CasesFile)
-            found[str(file.data.get("id"))] = tuple(map(_case, valid.cases)) if valid else ()
+        for file in (f for f in self.files.values() if f.name.startswith("rules/")):
+            data = read(file.path, file.name)[1]
+            if not isinstance(data, dict):
+                continue
+            valid = self._model(file, {"cases": data.get("cases", [])}, schema.CasesFile)
+            found[str(data.get("id"))] = tuple(map(_case, valid.cases)) if valid else ()
         return found
 
     def _hash(self) -> str:
         """The content of all files that were read, in 16 hexadecimal digits."""
         content = hashlib.sha256()
         for name, file in sorted(self.files.items()):
-            content.update(f"{name}\0{file.text}\0".encode())
+            content.update(name.encode() + b"\0" + file.digest)
         return content.hexdigest()[:16]
 
     def _one(self, name: str, model: type[T]) -> T | None:
@@ -92,13 +95,13 @@ class Loader:
         return self._validate(name, model)
 
     def _validate(self, name: str, model: type[T]) -> T | None:
-        file = self.files[name] = read(f"{self.folder}/{name}", name)
+        file, data = read(f"{self.folder}/{name}", name)
+        self.files[name] = file
         self.problems += file.problems
-        if file.data is None:
+        if data is None:
             if not file.problems:
                 self.problems.append(Problem(file.name, 1, "is empty"))
             return None
-        data = file.data
         if model is schema.RuleFile and isinstance(data, dict):
             data = {key: value for key, value in data.items() if key != "cases"}
         return self._model(file, data, model)

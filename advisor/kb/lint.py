@@ -12,7 +12,7 @@ from advisor import condition as conditions
 from advisor.derive import FORMULAS
 from advisor.errors import Problem
 from advisor.kb.case import Case, Cases
-from advisor.kb.yamlfile import Path_, YamlFile
+from advisor.kb.yamlfile import Path_, YamlFile, read
 from advisor.models import Condition, FactSpec, Faq, Knowledge, Remedy, Rule, Text
 from advisor.text import placeholders
 
@@ -240,12 +240,13 @@ def _references(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
 
 def _labels(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
     """A fact that a rule uses needs words in both languages, and something that yields it."""
+    yielded = {f["name"] for f in read(file.path, file.name)[1]["facts"] if f.get("from")}
     derived = {formula.name for formula in FORMULAS}
     used = {f for rule in knowledge.rules.values() for leaf in rule.when.conditions + rule.applies for f in leaf.facts}
     for i, spec in enumerate(knowledge.facts.values()):
         if spec.name in used and spec.label is None:
             yield file.problem(("facts", i), f"{spec.name!r} is used by a rule and needs a label in both languages")
-        if spec.name in used and not (spec.name in derived or file.data["facts"][i].get("from")):
+        if spec.name in used and spec.name not in derived | yielded:
             yield file.problem(("facts", i), f"{spec.name!r} is used by a rule but nothing yields it; add 'from:'")
 
 

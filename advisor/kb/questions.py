@@ -16,13 +16,13 @@ def read_questions(path: Path) -> list[tuple[str, str]]:
     """
     if not path.is_file():
         raise InputError(f"{path} is not a file; give a YAML list of {{id, text}}")
-    file = read(str(path), path.name)
+    file, data = read(str(path), path.name)
     if file.problems:
         raise InputError(str(file.problems[0]))
-    if not isinstance(file.data, list):
+    if not isinstance(data, list):
         raise InputError(f"{path} is not a list; write '- id: q1' and 'text: ...' for each question")
     found: list[tuple[str, str]] = []
-    for i, item in enumerate(file.data):
+    for i, item in enumerate(data):
         if not (isinstance(item, dict) and isinstance(item.get("text"), str) and "id" in item):
             raise InputError(f"{path}:{file.line((i,))}: an entry needs an id and a text; add them")
         found.append((str(item["id"]), item["text"]))

@@ -7,6 +7,7 @@ knowledge file says each thing once, in plain data. What the data mean is `schem
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import cached_property
 from typing import Any
@@ -25,13 +26,16 @@ _LINE = re.compile(r"\bline (\d+)")
 
 
 class YamlFile:
-    """The content of one file as `data`, with what is wrong with it in `problems`."""
+    """One file: its name, the hash of its content, and what is wrong with it.
 
-    def __init__(self, name: str) -> None:
+    The content itself is not kept: reading 250 files is faster when each reuses the memory of the one before.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        self.path = path
         self.name = name
-        self.data: Any = None
+        self.digest = b""
         self.problems: list[Problem] = []
-        self.text = ""
 
     def line(self, location: Path_) -> int:
         """The line of the deepest part of `location` that exists in the file."""
@@ -50,8 +54,9 @@ class YamlFile:
     @cached_property
     def _root(self) -> yaml.Node | None:
         try:
-            root: yaml.Node | None = yaml.compose(self.text, Loader=_Loader)
-        except yaml.YAMLError:
+            with open(self.path, encoding="utf-8") as opened:
+                root: yaml.Node | None = yaml.compose(opened, Loader=_Loader)
+        except (yaml.YAMLError, OSError, UnicodeDecodeError):
             return None
         return root
 
@@ -65,27 +70,30 @@ def _child(node: yaml.Node | None, key: str | int) -> tuple[int, yaml.Node] | No
     return None
 
 
-def read(path: str, name: str) -> YamlFile:
-    """Read one file; what cannot be parsed becomes a problem with its line, never an exception."""
-    file = YamlFile(name)
+def read(path: str, name: str) -> tuple[YamlFile, Any]:
+    """One file and its content; what cannot be parsed becomes a problem with its line, never an exception."""
+    file = YamlFile(path, name)
     try:
-        with open(path, "rb") as opened:
-            raw = opened.read(MAX_BYTES + 1)
-        if len(raw) > MAX_BYTES:
-            file.problems.append(Problem(file.name, 1, f"file is over {MAX_BYTES} bytes; split it"))
-            return file
-        file.text = raw.decode("utf-8")
+        return file, _content(file)
     except (OSError, UnicodeDecodeError) as error:
         file.problems.append(Problem(file.name, 1, f"cannot be read as UTF-8 text ({error}); save it again"))
-        return file
-    if line := _anchor(file.text):
-        file.problems.append(Problem(file.name, line, "anchors and aliases are not used here; write it out"))
-        return file
-    try:
-        file.data = yaml_rs.loads(file.text)
     except yaml_rs.YAMLDecodeError as error:
         file.problems.append(_defect(file, str(error)))
-    return file
+    return file, None
+
+
+def _content(file: YamlFile) -> Any:
+    with open(file.path, "rb") as opened:
+        raw = opened.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        file.problems.append(Problem(file.name, 1, f"file is over {MAX_BYTES} bytes; split it"))
+        return None
+    file.digest = hashlib.sha256(raw).digest()
+    text = raw.decode("utf-8")
+    if line := _anchor(text):
+        file.problems.append(Problem(file.name, line, "anchors and aliases are not used here; write it out"))
+        return None
+    return yaml_rs.loads(text)
 
 
 def _anchor(text: str) -> int | None:

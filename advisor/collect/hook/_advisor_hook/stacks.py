@@ -22,7 +22,7 @@ ROWS = 256
 DEPTH = 200
 WRITE_S = 2.0
 
-Key = tuple  # (file, line, function, kind, package); a parametrised alias would not run on Python 3.8
+Key = Any  # (file, line, function, kind, package, inner, loading)
 
 _kinds: dict[CodeType, tuple[str, str]] = {}
 
@@ -43,16 +43,16 @@ def _classify(file: str) -> tuple[str, str]:
     if file.startswith("<"):
         return "python", ""
     full = os.path.normpath(os.path.join(output.CWD, file))
-    for part in describe.PACKAGES:
+    for part in describe._PACKAGES:
         if part in full:
             package = full.rpartition(part)[2].partition(os.sep)[0].partition(".")[0]
             if package != "torch":
                 return "library", package
             data = os.path.join("torch", "utils", "data", "")
             return ("loader" if data in full else "torch"), package
-    if full.startswith(describe.HERE):
+    if full.startswith(describe._HERE):
         return "torch", ""
-    return ("python" if full.startswith(describe.STDLIB) else "own"), ""
+    return ("python" if full.startswith(describe._STDLIB) else "own"), ""
 
 
 class Sampler:
@@ -90,7 +90,7 @@ class Sampler:
         wake.release()
         return bool(self._done.acquire(timeout=1.0))
 
-    def _run(self, wake: Any, done: Any, thread: int) -> None:
+    def _run(self, wake: Any, done: Any, thread: Any) -> None:
         try:
             patience = sys.getswitchinterval() / 2
             due = perf_counter() + INTERVAL
