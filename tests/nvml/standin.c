@@ -1,35 +1,52 @@
-/* Plays libnvidia-ml.so.1 for tests: answers come from a text file, read again at every call.
+/* Plays libnvidia-ml.so.1 for tests: answers come from a text file, read again when it changed.
  *
  * The file is named by STANDIN_NVML. A line is "GPU KEY VALUE", where GPU is an index, * for
  * all, or - for the driver; the last line that fits counts. A VALUE of !N answers with NVML
  * error N; a key that is not there answers NOT_SUPPORTED. "GPU proc PID BYTES" adds a process.
- * Calls before nvmlInit, and arguments that NVML rejects, are rejected as NVML does.
+ * Calls before nvmlInit, and arguments that NVML rejects, are rejected as NVML does. What
+ * connects the GPUs is in connections.c, what is counted between two calls in counters.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include "standin.h"
 
-enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, UNKNOWN = 999 };
-#define GPUS 16
-#define TEXT 96
-
-typedef struct { int index; } device;
 static device devices[GPUS];
 static int initialised;
 
-static int look(int gpu, const char *key, char *value) {
+#define LINES 512
+static struct { char who[16], key[64], text[TEXT]; } answers[LINES];
+static int answered;
+
+static int fresh(void) { /* whether there are answers; they are read again when the file is another one */
+    static struct timespec read_at;
+    static long long size = -1;
+    char line[256];
     const char *name = getenv("STANDIN_NVML");
-    FILE *file = name ? fopen(name, "r") : NULL;
-    char line[256], who[16], what[64], text[TEXT], wanted[16];
-    int found = 0;
-    if (!file) return UNKNOWN;
-    if (gpu < 0) strcpy(wanted, "-"); else snprintf(wanted, sizeof wanted, "%d", gpu);
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "%15s %63s %95[^\n]", who, what, text) == 3 && !strcmp(what, key)
-            && (!strcmp(who, wanted) || (gpu >= 0 && !strcmp(who, "*")))) { strcpy(value, text); found = 1; }
+    struct stat now;
+    if (!name || stat(name, &now)) return 0;
+    if (now.st_size == size && !memcmp(&now.st_mtim, &read_at, sizeof read_at)) return 1;
+    FILE *file = fopen(name, "r");
+    if (!file) return 0;
+    for (answered = 0; answered < LINES && fgets(line, sizeof line, file);)
+        answered += sscanf(line, "%15s %63s %95[^\n]", answers[answered].who, answers[answered].key,
+                           answers[answered].text) == 3;
     fclose(file);
-    if (!found) return NOT_SUPPORTED;
-    return value[0] == '!' ? atoi(value + 1) : SUCCESS;
+    size = now.st_size, read_at = now.st_mtim;
+    return answered < LINES;
+}
+
+int look(int gpu, const char *key, char *value) {
+    char wanted[16];
+    if (!fresh()) return UNKNOWN;
+    if (gpu < 0) strcpy(wanted, "-"); else snprintf(wanted, sizeof wanted, "%d", gpu);
+    for (int i = answered - 1; i >= 0; i--)
+        if (!strcmp(answers[i].key, key) && (!strcmp(answers[i].who, wanted) || (gpu >= 0 && !strcmp(answers[i].who, "*")))) {
+            strcpy(value, answers[i].text);
+            return value[0] == '!' ? atoi(value + 1) : SUCCESS;
+        }
+    return NOT_SUPPORTED;
 }
 
 static int driver_number(const char *key, long long *out) {
@@ -39,21 +56,29 @@ static int driver_number(const char *key, long long *out) {
     return code;
 }
 
-static int check(const device *d) {
+int check(const device *d) {
     if (!initialised) return UNINITIALIZED;
     return d >= devices && d < devices + GPUS && d->index >= 0 ? SUCCESS : INVALID_ARGUMENT;
+}
+
+int up(void) { return initialised ? SUCCESS : UNINITIALIZED; }
+device *handle(int index) { return &devices[index]; }
+
+int copied(int code, const char *text, char *out, unsigned size) {
+    if (code == SUCCESS && !out) code = INVALID_ARGUMENT;
+    if (code == SUCCESS && strlen(text) >= size) code = INSUFFICIENT_SIZE;
+    if (code == SUCCESS) strcpy(out, text);
+    return code;
 }
 
 static int string_of(const device *d, const char *key, char *out, unsigned size) {
     char text[TEXT];
     int code = check(d);
     if (code == SUCCESS) code = look(d->index, key, text);
-    if (code == SUCCESS && strlen(text) >= size) code = INSUFFICIENT_SIZE;
-    if (code == SUCCESS) strcpy(out, text);
-    return code;
+    return copied(code, text, out, size);
 }
 
-static int numbers(const device *d, const char *key, long long *out, int count) {
+int numbers(const device *d, const char *key, long long *out, int count) {
     char text[TEXT], *at = text;
     int code = check(d);
     if (code == SUCCESS) code = look(d->index, key, text);
@@ -61,7 +86,7 @@ static int numbers(const device *d, const char *key, long long *out, int count) 
     return code;
 }
 
-static int one(const device *d, const char *key, unsigned *out) {
+int one(const device *d, const char *key, unsigned *out) {
     long long x;
     int code = out ? numbers(d, key, &x, 1) : INVALID_ARGUMENT;
     if (code == SUCCESS) *out = (unsigned)x;
@@ -87,10 +112,7 @@ const char *nvmlErrorString(int code) { return code == UNKNOWN ? "Unknown Error"
 
 int nvmlSystemGetDriverVersion(char *out, unsigned size) {
     char text[TEXT];
-    int code = initialised ? look(-1, "version", text) : UNINITIALIZED;
-    if (code == SUCCESS && strlen(text) >= size) code = INSUFFICIENT_SIZE;
-    if (code == SUCCESS) strcpy(out, text);
-    return code;
+    return copied(initialised ? look(-1, "version", text) : UNINITIALIZED, text, out, size);
 }
 int nvmlSystemGetCudaDriverVersion_v2(int *out) {
     long long x;
@@ -142,13 +164,14 @@ UINT(nvmlDeviceGetPowerUsage, "power")
 UINT(nvmlDeviceGetEnforcedPowerLimit, "power_limit")
 UINT(nvmlDeviceGetPowerManagementDefaultLimit, "power_default")
 UINT(nvmlDeviceGetPersistenceMode, "persistence")
+UINT(nvmlDeviceGetComputeMode, "compute_mode")
 UINT(nvmlDeviceGetCurrPcieLinkGeneration, "gen")
 UINT(nvmlDeviceGetMaxPcieLinkGeneration, "gen_max")
 UINT(nvmlDeviceGetCurrPcieLinkWidth, "width")
 UINT(nvmlDeviceGetMaxPcieLinkWidth, "width_max")
 UINT(nvmlDeviceGetPcieReplayCounter, "replays")
 SELECTED(nvmlDeviceGetTemperature, which == 0, "temperature")
-SELECTED(nvmlDeviceGetTemperatureThreshold, which < 8, which == 1 ? "slowdown" : "other_threshold")
+SELECTED(nvmlDeviceGetTemperatureThreshold, which < 8, which == 1 ? "slowdown" : which == 3 ? "gpu_max" : "other_threshold")
 SELECTED(nvmlDeviceGetClockInfo, which < 4, which == 1 ? "sm_clock" : "other_clock")
 SELECTED(nvmlDeviceGetMaxClockInfo, which < 4, which == 1 ? "sm_clock_max" : "other_clock_max")
 SELECTED(nvmlDeviceGetPcieThroughput, which < 2, which == 0 ? "tx" : "rx")
