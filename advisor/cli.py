@@ -91,8 +91,10 @@ def _run_options(p: argparse.ArgumentParser) -> None:
 
 
 def _diagnose_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("files", nargs="*", type=Path, metavar="FILE", help="profiles or diagnoses; none: this machine")
-    p.add_argument("--seconds", type=_seconds, default=10.0, help="how long to look at this machine (default 10)")
+    about = "profiles, diagnoses, saved metrics pages, or addresses of metrics; none: this machine"
+    p.add_argument("sources", nargs="*", metavar="FILE|URL", help=about)
+    p.add_argument("--seconds", type=_seconds, default=10.0, help="how long to look (default 10)")
+    p.add_argument("--watch", action="store_true", help="keep looking, until Ctrl-C")
     p.add_argument("--pid", type=int, help="look at this process and its children")
     p.add_argument("--out", type=Path, metavar="FILE", help="write the Diagnosis to this file")
     p.add_argument("--json", action="store_true", help="print the Diagnosis as JSON")
@@ -176,19 +178,14 @@ def run(options: Options) -> int:
 
 
 def diagnose(options: Options) -> int:
-    """Diagnose files, or this machine for some seconds."""
+    """Diagnose files, the metrics of servers and exporters at URLs, or this machine for some seconds."""
     language, advisor = options.lang or locale_language(), _advisor()
-    if options.files:
-        found = [advisor.diagnose_file(f) for f in options.files]
-    else:
-        found = [_sample(advisor, options.seconds, options.pid)]
+    found = _watched(advisor, options, language) if options.watch else _looked(advisor, options)
     for diagnosis in found:
         _keep(advisor, diagnosis, "done")
-        if options.json:
-            _print_json(advisor.diagnosis_document(diagnosis))
-        else:
-            _show(advisor, diagnosis, language, sys.stdout)
-    if options.out:
+        if not options.watch:
+            _tell(advisor, diagnosis, options, language)
+    if options.out and found:
         _write(options.out, advisor.report(found[-1], "json", language))
     worst = max((SEVERITIES.index(f.rule.severity) for d in found for f in d.findings), default=-1)
     return int(options.fail_on is not None and worst >= SEVERITIES.index(options.fail_on))
@@ -304,16 +301,63 @@ def _advisor() -> Advisor:
     return Advisor()
 
 
-def _sample(advisor: Advisor, seconds: float, pid: int | None) -> Diagnosis:
-    """Sample with a progress bar on stderr where that is a terminal."""
+def _looked(advisor: Advisor, options: Options) -> list[Diagnosis]:
+    """One look at everything that was named; all addresses are looked at together."""
+    from advisor.collect.scrape import is_url
+
+    urls = [source for source in options.sources if is_url(source)]
+    files = [Path(source) for source in options.sources if not is_url(source)]
+    found = advisor.diagnose_files(files) if files else []
+    if urls:
+        look = lambda tick: advisor.diagnose_endpoint(urls[0], options.seconds, urls[1:], tick)  # noqa: E731
+        found.append(_with_progress("looking at the metrics", look))
+    elif not files:
+        look = lambda tick: advisor.diagnose_machine(options.seconds, options.pid, tick)  # noqa: E731
+        found.append(_with_progress("looking at this machine", look))
+    return found
+
+
+def _watched(advisor: Advisor, options: Options, language: Lang) -> list[Diagnosis]:
+    """Look again and again, and tell each time; the last diagnosis when the person has seen enough.
+
+    What cannot be reached at first is an error; later it may be restarting.
+    """
+    import time
+
+    last: list[Diagnosis] = []
+    with suppress(KeyboardInterrupt):
+        while True:
+            try:
+                last = _looked(advisor, options)
+                for diagnosis in last:
+                    _tell(advisor, diagnosis, options, language)
+            except InputError as error:
+                if not last:
+                    raise
+                print(f"advisor: {error}", file=sys.stderr)
+                time.sleep(options.seconds)
+    return last
+
+
+def _tell(advisor: Advisor, diagnosis: Diagnosis, options: Options, language: Lang) -> None:
+    if options.json and options.watch:  # one line each, so that a program can follow
+        print(json.dumps(advisor.diagnosis_document(diagnosis), ensure_ascii=False), flush=True)
+    elif options.json:
+        _print_json(advisor.diagnosis_document(diagnosis))
+    else:
+        _show(advisor, diagnosis, language, sys.stdout)
+
+
+def _with_progress(what: str, look: Callable[[Callable[[float], None]], Diagnosis]) -> Diagnosis:
+    """Look with a progress bar on stderr where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("looking at this machine"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=1.0)
-        return advisor.diagnose_machine(seconds, pid, lambda done: bar.update(task, completed=done))
+        task = bar.add_task(what, total=1.0)
+        return look(lambda done: bar.update(task, completed=done))
 
 
 def _keep(advisor: Advisor, diagnosis: Diagnosis, state: Literal["running", "done"]) -> None:

@@ -87,10 +87,45 @@ class Advisor:
         return judge(profile.restore(read_document(document), self.knowledge.facts), self.engine)
 
     def diagnose_file(self, path: Path) -> Diagnosis:
-        """Judge the facts in a file (raises InputError)."""
-        from advisor.readers import read_file
+        """Judge the facts in a file of any known kind (raises InputError)."""
+        return self.diagnose_files([path])[0]
 
-        return self.diagnose(read_file(path))
+    def diagnose_files(self, paths: Sequence[Path]) -> list[Diagnosis]:
+        """Judge files: every profile or diagnosis for itself, all saved metrics pages together (raises InputError)."""
+        from advisor.readers import read_file, read_scrapes, recognise
+
+        kinds = {path: recognise(path) for path in paths}
+        found = [self.diagnose(read_file(path)) for path in kinds if kinds[path] != "metrics"]
+        pages = [path for path in kinds if kinds[path] == "metrics"]
+        if pages:
+            readings, taken, seconds = read_scrapes(pages)
+            subject = ", ".join(path.name for path in pages)
+            found.append(self.diagnose_readings(readings, subject=subject, started=moment(taken), duration_s=seconds))
+        return found
+
+    def diagnose_endpoint(
+        self,
+        url: str,
+        seconds: float = 10.0,
+        also: Sequence[str] = (),
+        progress: Callable[[float], None] | None = None,
+    ) -> Diagnosis:
+        """Scrape the metrics at `url`, and at the addresses in `also`, for some seconds and judge them together.
+
+        Replicas of one server add up; exporters of GPUs and of the machine complete the picture.
+
+        Raises:
+            InputError: when no address answers with metrics of a known kind.
+        """
+        from advisor.collect.scrape import scrape
+        from advisor.readers import read_targets
+
+        started = now()
+        scraped = scrape(list(dict.fromkeys([url, *also])), seconds, progress)
+        readings = read_targets([(s.origin, s.pages, s.note) for s in scraped])
+        length = max((s.pages[-1][0] - s.pages[0][0] for s in scraped if s.pages), default=0.0)
+        subject = ", ".join(s.origin for s in scraped)
+        return self.diagnose_readings(readings, subject=subject, started=started, duration_s=length)
 
     def diagnose_machine(
         self, seconds: float, pid: int | None = None, progress: Callable[[float], None] | None = None
@@ -261,7 +296,12 @@ def report_formats(text: str) -> list[Format]:
 
 def now() -> str:
     """The moment in UTC, ISO 8601 with microseconds."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return moment(time.time())
+
+
+def moment(seconds: float) -> str:
+    """Unix seconds as UTC, ISO 8601 with microseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _command_line(command: Sequence[str]) -> str:

@@ -126,7 +126,8 @@ def test_a_defect_in_any_other_file_is_named_too(
 
 
 def test_a_measurement_promises_only_facts_that_the_collectors_give() -> None:
-    code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "advisor" / "collect").rglob("*.py"))
+    folders = ("collect", "readers")
+    code = "\n".join(p.read_text(encoding="utf-8") for f in folders for p in (ROOT / "advisor" / f).rglob("*.py"))
     composed = [re.escape(f) for f in re.findall(r'f"([a-z_.]+\{[^"]*)"', code)]
     patterns = [re.compile(re.sub(r"\\\{.*?\\\}", "[a-z_]+", p)) for p in composed]
     made_later = {f.name for f in FORMULAS} | {"run.duration", "ml.rank.step_time.spread", "ml.rank.data_wait.spread"}

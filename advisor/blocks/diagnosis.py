@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from advisor.blocks.rule import remedy_details
 from advisor.blocks.words import Block, Words
-from advisor.models import Advice, Condition, Diagnosis, Evidence, Finding, Gain, Knowledge, Lang
+from advisor.models import Advice, Condition, Diagnosis, Evidence, Finding, Gain, Knowledge, Lang, Profile
 from advisor.text import percent, speedup
 
 MAX_CHECKED = 8
@@ -136,9 +136,9 @@ def _remedies(diagnosis: Diagnosis, finding: Finding, words: Words) -> Block:
 def _remedy(advice: Advice, diagnosis: Diagnosis, words: Words) -> Block:
     remedy = advice.remedy
     details = remedy_details(words, advice.risk, advice.not_when, remedy.verify, advice.rollback)
-    subject = diagnosis.profile.subject
-    if diagnosis.profile.facts.get("run.phase"):
-        details = [{**d, "command": f"advisor run -- {subject}"} if i == 2 else d for i, d in enumerate(details)]
+    command = _look_again(diagnosis.profile)
+    if command:
+        details = [{**d, "command": command} if i == 2 else d for i, d in enumerate(details)]
     return {
         "id": remedy.id,
         "do": words.say(advice.do),
@@ -149,6 +149,15 @@ def _remedy(advice: Advice, diagnosis: Diagnosis, words: Words) -> Block:
         "gain": _gain(advice.gain, words),
         "details": details,
     }
+
+
+def _look_again(profile: Profile) -> str:
+    """The command that measures the same once more; empty where none can, as for a saved page."""
+    if any(source.kind == "scrape" for source in profile.sources):
+        urls = profile.subject.split(", ")
+        looked = f"advisor diagnose {' '.join(urls)} --seconds {max(1.0, profile.duration_s):.0f}"
+        return looked if all(url.startswith("http") for url in urls) else ""
+    return f"advisor run -- {profile.subject}" if profile.facts.get("run.phase") else ""
 
 
 def _others(findings: Sequence[Finding], words: Words) -> list[Block]:

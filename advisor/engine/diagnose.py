@@ -21,11 +21,15 @@ from advisor.models import (
 )
 from advisor.text import percent, quantity
 
+_SHOWN_OF_RUN = {"step": "ml.step.time", "wait": "ml.step.data_wait.exposed.fraction"}
+_SHOWN_OF_SERVER = {"duration": "gen_ai.server.request.duration", "waiting": "gen_ai.server.requests.waiting"}
 _OUTCOMES = ("matched", "cleared", "incomplete", "inapplicable", "error")
 MAX_NEXT = 3
 # A run may be called healthy only when these were measured: the absence of findings is not evidence.
 HEALTHY_NEEDS = ("ml.step.time", "ml.step.data_wait.exposed.fraction", "system.cpu.utilization")
 HEALTHY_NEEDS_GPU = ("hw.gpu.utilization",)
+# A server tells itself whether requests wait and how long they take; without traffic it tells neither.
+HEALTHY_NEEDS_SERVER = ("gen_ai.server.requests.waiting", "gen_ai.server.request.duration")
 
 
 def diagnose(profile: Profile, engine: Engine) -> Diagnosis:
@@ -57,6 +61,8 @@ def _verdict(found: Sequence[Finding], values: Values) -> Verdict:
     if any(f.rule.severity != SEVERITIES[0] for f in found):
         return "bottleneck"
     needs = HEALTHY_NEEDS + (HEALTHY_NEEDS_GPU if values.get("run.gpu.used") is not False else ())
+    if values.get("run.phase") == "serving":
+        needs = HEALTHY_NEEDS_SERVER
     return "healthy" if all(n in values for n in needs) else "inconclusive"
 
 
@@ -74,12 +80,13 @@ def _headline(
             said.zh.format(title=title.zh, share=percent(share, "zh-Hans")),
         )
     if verdict == "healthy":
-        step, wait = values["ml.step.time"], values["ml.step.data_wait.exposed.fraction"]
-        spec, share_of = facts["ml.step.time"], facts["ml.step.data_wait.exposed.fraction"]
-        said = terms["headline.healthy"]
+        served = values.get("run.phase") == "serving"
+        names = _SHOWN_OF_SERVER if served else _SHOWN_OF_RUN
+        shown = {key: (values[name], facts[name]) for key, name in names.items()}
+        said = terms["headline.healthy.server" if served else "headline.healthy"]
         return Text(
-            said.en.format(step=quantity(step, spec), wait=quantity(wait, share_of)),
-            said.zh.format(step=quantity(step, spec, "zh-Hans"), wait=quantity(wait, share_of, "zh-Hans")),
+            said.en.format(**{key: quantity(value, spec) for key, (value, spec) in shown.items()}),
+            said.zh.format(**{key: quantity(value, spec, "zh-Hans") for key, (value, spec) in shown.items()}),
         )
     said = terms["headline.inconclusive"]
     return Text(said.en.format(rules=open_rules), said.zh.format(rules=open_rules))

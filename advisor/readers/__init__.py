@@ -1,8 +1,10 @@
-"""Artefacts people already have -> profiles: recognised by content, one file per kind.
+"""Artefacts people already have -> profiles: recognised by content, one file or folder per kind.
 
-Reading never touches the live machine. Now: the Diagnosis and profile documents of advisor itself.
+Reading never touches the live machine.
 """
 
 from advisor.readers.document import read_document, read_file
+from advisor.readers.recognise import recognise
+from advisor.readers.scrapes import read_scrapes, read_targets
 
-__all__ = ["read_document", "read_file"]
+__all__ = ["read_document", "read_file", "read_scrapes", "read_targets", "recognise"]

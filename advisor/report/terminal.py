@@ -16,8 +16,8 @@ from rich.text import Text
 from advisor.blocks import Block
 
 BAR_CELLS = 46
-_PART_STYLE = {"data": "on dark_orange3", "compute": "on dark_cyan", "optimizer": "on slate_blue1"}
-_SEVERITY_STYLE = {"critical": "bold red", "serious": "red", "moderate": "yellow", "minor": "dim"}
+PART_STYLE = {"data": "on dark_orange3", "compute": "on dark_cyan", "optimizer": "on slate_blue1"}
+SEVERITY_STYLE = {"critical": "bold red", "serious": "red", "moderate": "yellow", "minor": "dim"}
 _VERDICT_STYLE = {"healthy": "bold green", "bottleneck": "bold", "inconclusive": "bold yellow"}
 
 
@@ -38,7 +38,7 @@ def _headline(b: Block, console: Console) -> None:
         console.print(b["lede"])
     tags = Text()
     if b.get("severity"):
-        tags.append(b["severity"]["label"], style=_SEVERITY_STYLE.get(b["severity"]["id"], ""))
+        tags.append(b["severity"]["label"], style=SEVERITY_STYLE.get(b["severity"]["id"], ""))
     for extra in (b.get("gain"), (b.get("confidence") or {}).get("label")):
         if extra:
             tags.append((" · " if tags else "") + extra)
@@ -53,10 +53,10 @@ def _headline(b: Block, console: Console) -> None:
 def _steps(b: Block, console: Console) -> None:
     bar = Text("  ")
     for part in b["parts"]:
-        bar.append(" " * max(1, round(part["share"] * BAR_CELLS)), style=_PART_STYLE.get(part["id"], "on grey50"))
+        bar.append(" " * max(1, round(part["share"] * BAR_CELLS)), style=PART_STYLE.get(part["id"], "on grey50"))
     console.print(Text(f"{b['title']}: {b['caption']}", style="dim"), bar, sep="\n")
     for part in b["parts"]:
-        legend = Text("  ").append("  ", style=_PART_STYLE.get(part["id"], "on grey50"))
+        legend = Text("  ").append("  ", style=PART_STYLE.get(part["id"], "on grey50"))
         console.print(legend.append(f" {part['percent']:>5}  {part['value']:>8}  {part['label']}"))
     console.print()
 
@@ -104,7 +104,7 @@ def _prose(b: Block, console: Console) -> None:
 def _others(b: Block, console: Console) -> None:
     _titled(b, console)
     for item in b["items"]:
-        style = _SEVERITY_STYLE.get(item["severity"]["id"], "")
+        style = SEVERITY_STYLE.get(item["severity"]["id"], "")
         gain = f"  {item['gain']}" if item.get("gain") else ""
         console.print(Text.assemble("  ", (item["severity"]["label"], style), f"  {item['title']}{gain}"))
         console.print(Padding(Text(item["text"], style="dim"), (0, 0, 0, 4)))

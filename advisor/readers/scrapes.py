@@ -1,0 +1,147 @@
+"""Metrics pages, fetched or saved -> readings.
+
+Saved pages of one server are put in order of time, so that their counters give growth: by the
+clock in the page, else by the start of the process, else by what grew; the time between them
+is that of the clock, else of the files. Copies lose the times of files: a gap below one
+second is not believed, and then means are told and rates are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from advisor.errors import InputError, TooLarge
+from advisor.models import Reading, Source
+from advisor.readers.metrics import KIND, Target, readings
+from advisor.readers.prometheus import MAX_BYTES, Page, parse
+
+SAME = 0.5  # two pages that share half of their series are of one server
+LEAST_GAP_S = 1.0
+_CLOCKS = ("node_time_seconds",)
+_CUMULATIVE = ("_total", "_count", "_sum", "_bucket")
+_START = "process_start_time_seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    changed: float  # Unix seconds
+    page: Page
+
+    @property
+    def clock(self) -> float | None:
+        """When the page was taken, as the page says."""
+        told = [value for name in _CLOCKS for value in self.page.series(name).values()]
+        return self.page.time or next(iter(told), None)
+
+    @property
+    def started(self) -> float:
+        """When the server's process started, 0 when it does not say."""
+        return max(self.page.series(_START).values(), default=0.0)
+
+
+def read_targets(fetched: Sequence[tuple[str, Sequence[tuple[float, str]], str]]) -> tuple[Reading, ...]:
+    """What addresses say: per address its name, its pages with times on a steady clock, and a note.
+
+    Raises:
+        InputError: when no address gave a page that is understood and of a known kind.
+    """
+    targets: list[Target] = []
+    silent: list[Reading] = []
+    for origin, pages, note in fetched:
+        target, wrong = _fetched(origin, pages, note)
+        if target.pages:
+            targets.append(target)
+        else:
+            silent.append(Reading(Source(KIND, origin, "unreadable", wrong or note)))
+    if not targets:
+        raise InputError(silent[0].source.note)
+    return (*readings(targets), *silent)
+
+
+def _fetched(origin: str, pages: Sequence[tuple[float, str]], note: str) -> tuple[Target, str]:
+    """The pages of one address that can be read, and what was wrong with one that cannot."""
+    parsed: list[tuple[float, Page]] = []
+    wrong = ""
+    for t, text in pages:
+        try:
+            parsed.append((t, parse(text, origin)))
+        except InputError as error:
+            wrong = str(error)
+    seconds = parsed[-1][0] - parsed[0][0] if parsed else None
+    notes = dict.fromkeys((note, wrong, *(page.note for _, page in parsed)))
+    return Target(origin, [page for _, page in parsed], seconds, [n for n in notes if n]), wrong
+
+
+def read_scrapes(paths: Sequence[Path]) -> tuple[tuple[Reading, ...], float, float]:
+    """What saved pages say together: readings, when the first was taken (Unix seconds), and seconds in between.
+
+    Raises:
+        InputError: when a file cannot be read or holds no metrics of a known kind.
+    """
+    groups: list[list[_File]] = []
+    for file in map(_read, paths):
+        group = next((g for g in groups if _alike(g[0].page, file.page) >= SAME), None)
+        if group is None:
+            groups.append([file])
+        else:
+            group.append(file)
+    ordered = [_ordered(group) for group in groups]
+    targets = [_target(group) for group in ordered]
+    first = min(file.clock or file.changed for group in ordered for file in group)
+    return readings(targets), first, max((target.seconds or 0.0 for target in targets), default=0.0)
+
+
+def _read(path: Path) -> _File:
+    try:
+        stat = path.stat()
+        if stat.st_size > MAX_BYTES:
+            raise TooLarge(
+                f"{path} has {stat.st_size:,} bytes, more than the limit of {MAX_BYTES:,}; save one page only"
+            )
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a saved metrics page") from None
+    return _File(path, stat.st_mtime, parse(text, str(path)))
+
+
+def _alike(a: Page, b: Page) -> float:
+    """Share of series that both pages have, of the page with fewer."""
+    mine, theirs = ({(name, key) for name in page.samples for key in page.samples[name]} for page in (a, b))
+    return len(mine & theirs) / min(len(mine), len(theirs))
+
+
+def _ordered(files: list[_File]) -> list[_File]:
+    if all(file.clock is not None for file in files):
+        return sorted(files, key=lambda file: file.clock or 0.0)
+    if len({file.started for file in files}) > 1:
+        return sorted(files, key=lambda file: file.started)
+    if len(files) == 2:
+        return files if _grew(files[0].page, files[1].page) >= 0 else files[::-1]
+    return sorted(files, key=lambda file: file.changed)
+
+
+def _grew(a: Page, b: Page) -> int:
+    """How many more counters rose than fell from `a` to `b`."""
+    return sum(
+        (b.samples[name][key] > value) - (b.samples[name][key] < value)
+        for name, series in a.samples.items()
+        if name.endswith(_CUMULATIVE)
+        for key, value in series.items()
+        if key in b.series(name)
+    )
+
+
+def _target(files: Sequence[_File]) -> Target:
+    first, last = files[0], files[-1]
+    notes = [file.page.note for file in files if file.page.note]
+    seconds: float | None = None
+    if first.clock is not None and last.clock is not None:
+        seconds = last.clock - first.clock
+    elif abs(last.changed - first.changed) >= LEAST_GAP_S:
+        seconds = abs(last.changed - first.changed)
+        notes.append("the time in between is that of the files")
+    origin = ", ".join(str(file.path) for file in files)  # as given: names alone may be alike
+    return Target(origin, [file.page for file in files], seconds, notes)
