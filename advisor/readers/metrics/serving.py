@@ -12,7 +12,6 @@ from advisor.readers.metrics.rows import Row, row, share
 from advisor.readers.metrics.window import INSTANCE, Window, ratio
 from advisor.readers.prometheus import Series
 
-SERVER = "gen_ai.server"
 REPLICA = ("engine", "dp_rank", "worker_addr", "pod", INSTANCE)
 TTFT, TPOT, ITL = "time_to_first_token", "time_per_output_token", "inter_token_latency"
 S, TOKEN, REQUEST = "s", "{token}", "{request}"
@@ -29,12 +28,12 @@ def identity(framework: str) -> Iterator[Row]:
 
 def load(w: Window, running: Sequence[str], waiting: Sequence[str]) -> Iterator[Row]:
     """Requests running and waiting, and how evenly replicas share them."""
-    yield row(f"{SERVER}.requests.running", w.level(*running), REQUEST)
-    yield row(f"{SERVER}.batch.size.mean", average(w.levels(*running)) or None, REQUEST)  # every engine has its own
-    yield row(f"{SERVER}.requests.waiting", w.level(*waiting), REQUEST)
+    yield row("gen_ai.server.requests.running", w.level(*running), REQUEST)
+    yield row("gen_ai.server.batch.size.mean", average(w.levels(*running)) or None, REQUEST)  # every engine has its own
+    yield row("gen_ai.server.requests.waiting", w.level(*waiting), REQUEST)
     queue = w.totals(*waiting)
     if w.seconds is not None and len(queue) > 1:
-        yield row(f"{SERVER}.requests.waiting.trend", (queue[-1] - queue[0]) / w.seconds, "{request}/s")
+        yield row("gen_ai.server.requests.waiting.trend", (queue[-1] - queue[0]) / w.seconds, "{request}/s")
     yield from _imbalance(w.levels(*running))
 
 
@@ -54,22 +53,24 @@ def _imbalance(running: Series) -> Iterator[Row]:
             uneven[" ".join(filter(None, worst))] = most * len(shared) / sum(shared.values())
     if uneven:
         which = max(uneven, key=lambda name: uneven[name])
-        yield row(f"{SERVER}.replica.load.imbalance", uneven[which], "1", f"replica {which}")
+        yield row("gen_ai.server.replica.load.imbalance", uneven[which], "1", f"replica {which}")
 
 
 def means(w: Window, names: Means) -> Iterator[Row]:
     """The mean of every histogram of the table."""
     for fact, (unit, histograms) in names.items():
-        yield row(f"{SERVER}.{fact}", w.mean(*histograms), unit)
+        yield row(f"gen_ai.server.{fact}", w.mean(*histograms), unit)
 
 
 def tail(w: Window, names: Sequence[str]) -> Iterator[Row]:
     """The 99th percentile of the gap between tokens, and how far it is from the median."""
     p50, p99 = w.quantile(0.5, *names), w.quantile(0.99, *names)
-    yield row(f"{SERVER}.{ITL}.p99", p99, S)
+    yield row("gen_ai.server.inter_token_latency.p99", p99, S)
     if p50 is not None and p99 is not None:
         # Within the lowest bucket the median is a guess, and a guess near zero would make any tail look long.
-        yield row(f"{SERVER}.{ITL}.tail_ratio", ratio(p99, max(p50, w.first_bound(*names) or 0.0)), "1")
+        yield row(
+            "gen_ai.server.inter_token_latency.tail_ratio", ratio(p99, max(p50, w.first_bound(*names) or 0.0)), "1"
+        )
 
 
 def fullest(w: Window, *names: str) -> Row:
@@ -78,13 +79,13 @@ def fullest(w: Window, *names: str) -> Row:
     which = max(used, key=lambda key: used[key], default=())
     labels = dict(which)
     where = " ".join(filter(None, (labels.get(name) for name in REPLICA))) if len(used) > 1 else ""
-    return share(f"{SERVER}.kv_cache.utilization", used.get(which), f"replica {where}" if where else None)
+    return share("gen_ai.server.kv_cache.utilization", used.get(which), f"replica {where}" if where else None)
 
 
 def completed(w: Window, done: float | None, aborted: float | None) -> Row:
     """Requests finished per second: a client that gave up is no sign of life."""
     rate = None if done is None or w.seconds is None else max(0.0, done - (aborted or 0.0)) / w.seconds
-    return row(f"{SERVER}.requests.rate", rate, "{request}/s")
+    return row("gen_ai.server.requests.rate", rate, "{request}/s")
 
 
 def average(series: Series) -> float | None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from advisor.readers.metrics.rows import Row, row, share
 from advisor.readers.metrics.serving import (
     ITL,
-    SERVER,
     TOKEN,
     TPOT,
     TTFT,
@@ -42,13 +41,13 @@ def sglang(w: Window) -> Iterator[Row]:
     yield from means(w, SGLANG)
     yield from tail(w, _GAPS)
     prefill = w.mean("sglang:per_stage_req_latency_seconds", stage="prefill_forward")
-    yield row(f"{SERVER}.prefill.time", prefill, S)
+    yield row("gen_ai.server.prefill.time", prefill, S)
     yield fullest(w, "sglang:token_usage")
-    yield row(f"{SERVER}.kv_cache.capacity", w.level("sglang:max_total_num_tokens"), TOKEN)
-    yield row(f"{SERVER}.preemptions.rate", w.rate("sglang:num_retracted_requests"), "{event}/s")
-    yield row(f"{SERVER}.generation_tokens.rate", _sglang_tokens(w), "{token}/s")
+    yield row("gen_ai.server.kv_cache.capacity", w.level("sglang:max_total_num_tokens"), TOKEN)
+    yield row("gen_ai.server.preemptions.rate", w.rate("sglang:num_retracted_requests"), "{event}/s")
+    yield row("gen_ai.server.generation_tokens.rate", _sglang_tokens(w), "{token}/s")
     yield completed(w, w.grown("sglang:num_requests"), w.grown("sglang:num_aborted_requests"))
-    yield share(f"{SERVER}.prefix_cache.hit_rate", _sglang_hits(w))
+    yield share("gen_ai.server.prefix_cache.hit_rate", _sglang_hits(w))
     yield from _sglang_engine(w)
     yield from _sglang_startup(w)
 
@@ -86,23 +85,23 @@ def _sglang_hits(w: Window) -> float | None:
 def _sglang_engine(w: Window) -> Iterator[Row]:
     length = average(w.levels("sglang:spec_accept_length"))
     if length:  # 0 while nothing is drafted
-        yield row(f"{SERVER}.spec.accept_length", length, TOKEN)
-        yield share(f"{SERVER}.spec.acceptance_rate", average(w.levels("sglang:spec_accept_rate")))
+        yield row("gen_ai.server.spec.accept_length", length, TOKEN)
+        yield share("gen_ai.server.spec.acceptance_rate", average(w.levels("sglang:spec_accept_rate")))
     graph = w.grown("sglang:cuda_graph_passes", mode="decode_cuda_graph") or 0.0
     eager = w.grown("sglang:cuda_graph_passes", mode="decode_none") or 0.0
-    yield share(f"{SERVER}.cuda_graph.fraction", ratio(graph, graph + eager))
+    yield share("gen_ai.server.cuda_graph.fraction", ratio(graph, graph + eager))
     busy = average(w.levels("sglang:fwd_occupancy"))  # percent
     if busy is not None and w.level("sglang:num_running_reqs"):
-        yield share(f"{SERVER}.engine.idle.fraction", 1 - busy / 100)
+        yield share("gen_ai.server.engine.idle.fraction", 1 - busy / 100)
     cpu = w.fastest("sglang:scheduler_process_cpu_seconds")
     if cpu is None:
         cpu = w.fastest("sglang:process_cpu_seconds", component="scheduler")
-    yield row(f"{SERVER}.scheduler.cpu.utilization", cpu, "{cpu}")
+    yield row("gen_ai.server.scheduler.cpu.utilization", cpu, "{cpu}")
 
 
 def _sglang_startup(w: Window) -> Iterator[Row]:
     phases = w.levels("sglang:startup_time_seconds")
     whole = max(phases.values(), default=None) or w.level("sglang:engine_startup_time")
     weights = max(w.levels("sglang:startup_time_seconds", phase="load_weight").values(), default=None)
-    yield row(f"{SERVER}.startup.time", whole or None, S)  # releases that do not time it say 0
-    yield row(f"{SERVER}.weights.load.time", weights or w.level("sglang:engine_load_weights_time") or None, S)
+    yield row("gen_ai.server.startup.time", whole or None, S)  # releases that do not time it say 0
+    yield row("gen_ai.server.weights.load.time", weights or w.level("sglang:engine_load_weights_time") or None, S)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from advisor.readers.metrics.rows import Row, row
 from advisor.readers.metrics.serving import (
-    SERVER,
     TOKEN,
     TPOT,
     Means,
@@ -31,16 +30,16 @@ def tgi(w: Window) -> Iterator[Row]:
     yield from load(w, ["tgi_batch_current_size"], ["tgi_queue_size"])
     yield from means(w, TGI)
     passes = ("tgi_batch_forward_duration", "tgi_batch_inference_duration")
-    yield row(f"{SERVER}.prefill.time", w.mean(*passes, method="prefill"), S)
+    yield row("gen_ai.server.prefill.time", w.mean(*passes, method="prefill"), S)
     # A decode pass gives every request a token; the server's own time per token includes prefill.
     decode = w.mean("tgi_batch_inference_duration", "tgi_batch_forward_duration", method="decode")
-    yield row(f"{SERVER}.{TPOT}", decode, S)
-    yield row(f"{SERVER}.generation_tokens.rate", _tgi_tokens(w), "{token}/s")
+    yield row(f"gen_ai.server.{TPOT}", decode, S)
+    yield row("gen_ai.server.generation_tokens.rate", _tgi_tokens(w), "{token}/s")
     yield completed(w, w.grown("tgi_request_success"), None)
     generated, wanted = w.mean("tgi_request_generated_tokens"), w.mean("tgi_request_max_new_tokens")
-    yield row(f"{SERVER}.max_tokens.ratio", ratio(generated, wanted), "1")
+    yield row("gen_ai.server.max_tokens.ratio", ratio(generated, wanted), "1")
     skipped = w.mean("tgi_request_skipped_tokens")  # 0 without speculation
-    yield row(f"{SERVER}.spec.accept_length", 1 + skipped if skipped else None, TOKEN)
+    yield row("gen_ai.server.spec.accept_length", 1 + skipped if skipped else None, TOKEN)
 
 
 def _tgi_tokens(w: Window) -> float | None:

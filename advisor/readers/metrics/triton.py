@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from advisor.readers.metrics.rows import Row, row, share
-from advisor.readers.metrics.serving import REQUEST, SERVER, TOKEN, S, completed, identity
+from advisor.readers.metrics.serving import REQUEST, TOKEN, S, completed, identity
 from advisor.readers.metrics.window import Window, by_label, ratio
 
 _US = 1e-6
@@ -23,12 +23,12 @@ def triton(w: Window) -> Iterator[Row]:
     if w.levels(engine):
         waiting = w.level(engine, request_type="waiting") or waiting
         running = w.level(engine, request_type="scheduled")
-        yield row(f"{SERVER}.requests.running", running, REQUEST)
+        yield row("gen_ai.server.requests.running", running, REQUEST)
         blocks = "nv_trt_llm_kv_cache_block_metrics"
-        yield share(f"{SERVER}.kv_cache.utilization", _fraction(w, blocks))
+        yield share("gen_ai.server.kv_cache.utilization", _fraction(w, blocks))
         size, count = w.level(blocks, kv_cache_block_type="tokens_per"), w.level(blocks, kv_cache_block_type="max")
-        yield row(f"{SERVER}.kv_cache.capacity", size * count if size and count else None, TOKEN)
-    yield row(f"{SERVER}.requests.waiting", waiting, REQUEST)
+        yield row("gen_ai.server.kv_cache.capacity", size * count if size and count else None, TOKEN)
+    yield row("gen_ai.server.requests.waiting", waiting, REQUEST)
     yield completed(w, w.grown("nv_inference_request_success"), None)
     yield from _busiest(w)
     yield share("system.cpu.utilization", w.level("nv_cpu_utilization"))
@@ -48,9 +48,9 @@ def _busiest(w: Window) -> Iterator[Row]:
     where = f"model {model}"
     requests = w.grown("nv_inference_request_success", model=model)
     batch = ratio(w.grown("nv_inference_count", model=model), w.grown("nv_inference_exec_count", model=model))
-    yield row(f"{SERVER}.batch.size.mean", batch, REQUEST, where)
+    yield row("gen_ai.server.batch.size.mean", batch, REQUEST, where)
     for fact, name in (("request.duration", "request"), ("queue.time", "queue")):
         each = ratio(w.grown(f"nv_inference_{name}_duration_us", model=model), requests)
-        yield row(f"{SERVER}.{fact}", None if each is None else each * _US, S, where)
+        yield row(f"gen_ai.server.{fact}", None if each is None else each * _US, S, where)
     first = w.mean("nv_inference_first_response_histogram_ms", model=model)  # only models that stream have it
-    yield row(f"{SERVER}.time_to_first_token", None if first is None else first / 1000, S, where)
+    yield row("gen_ai.server.time_to_first_token", None if first is None else first / 1000, S, where)

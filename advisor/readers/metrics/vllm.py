@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from advisor.readers.metrics.rows import Row, row, share
 from advisor.readers.metrics.serving import (
     ITL,
-    SERVER,
     TOKEN,
     TPOT,
     TTFT,
@@ -43,27 +42,27 @@ def vllm(w: Window) -> Iterator[Row]:
     yield from means(w, VLLM)
     yield from tail(w, _GAPS)
     yield fullest(w, "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
-    yield row(f"{SERVER}.preemptions.rate", w.rate("vllm:num_preemptions"), "{event}/s")
-    yield row(f"{SERVER}.generation_tokens.rate", w.rate("vllm:generation_tokens"), "{token}/s")
+    yield row("gen_ai.server.preemptions.rate", w.rate("vllm:num_preemptions"), "{event}/s")
+    yield row("gen_ai.server.generation_tokens.rate", w.rate("vllm:generation_tokens"), "{token}/s")
     done, aborted = w.grown("vllm:request_success"), w.grown("vllm:request_success", finished_reason="abort")
     yield completed(w, done, aborted)
     hits = w.grown("vllm:prefix_cache_hits", "vllm:gpu_prefix_cache_hits")
     asked = w.grown("vllm:prefix_cache_queries", "vllm:gpu_prefix_cache_queries")
-    yield share(f"{SERVER}.prefix_cache.hit_rate", ratio(hits, asked))
+    yield share("gen_ai.server.prefix_cache.hit_rate", ratio(hits, asked))
     generated, wanted = w.mean("vllm:request_generation_tokens"), w.mean("vllm:request_params_max_tokens")
-    yield row(f"{SERVER}.max_tokens.ratio", ratio(generated, wanted), "1")
+    yield row("gen_ai.server.max_tokens.ratio", ratio(generated, wanted), "1")
     yield from _vllm_drafts(w)
     yield from _vllm_config(w)
     # The server of the metrics is the API server: the engine core has a process of its own.
-    yield row(f"{SERVER}.frontend.cpu.utilization", w.fastest("process_cpu_seconds"), "{cpu}")
+    yield row("gen_ai.server.frontend.cpu.utilization", w.fastest("process_cpu_seconds"), "{cpu}")
 
 
 def _vllm_drafts(w: Window) -> Iterator[Row]:
     accepted, drafts = w.grown("vllm:spec_decode_num_accepted_tokens"), w.grown("vllm:spec_decode_num_drafts")
     proposed = w.grown("vllm:spec_decode_num_draft_tokens")
-    yield share(f"{SERVER}.spec.acceptance_rate", ratio(accepted, proposed))
+    yield share("gen_ai.server.spec.acceptance_rate", ratio(accepted, proposed))
     kept = ratio(accepted, drafts)
-    yield row(f"{SERVER}.spec.accept_length", None if kept is None else 1 + kept, TOKEN)
+    yield row("gen_ai.server.spec.accept_length", None if kept is None else 1 + kept, TOKEN)
 
 
 def _vllm_config(w: Window) -> Iterator[Row]:
@@ -72,7 +71,7 @@ def _vllm_config(w: Window) -> Iterator[Row]:
         return
     tokens = [_tokens(labels) for labels in told]
     known = [t for t in tokens if t is not None]
-    yield row(f"{SERVER}.kv_cache.capacity", sum(known) if len(known) == len(told) else None, TOKEN)
+    yield row("gen_ai.server.kv_cache.capacity", sum(known) if len(known) == len(told) else None, TOKEN)
     first = told[0]
     offload = number(first.get("cpu_offload_gb"))
     yield row("config.offload", None if offload is None else offload > 0, "{bool}")
