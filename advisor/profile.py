@@ -208,8 +208,11 @@ def _disagree(a: Value, b: Value) -> bool:
 
 def _group(members: Sequence[Profile], specs: Mapping[str, FactSpec]) -> Iterable[Fact]:
     """Facts of a group of ranks: how far the slowest is from the typical one, and which it is."""
+    # In a synchronous step all ranks take equally long: only what is left without the waits tells them apart.
+    apart = any("trace.comm.exposed.fraction" in m.facts for m in members)
+    own = "ml.step.local.time" if apart else "ml.step.compute.time"
     for name, of in (
-        ("ml.rank.step_time.spread", "ml.step.compute.time"),
+        ("ml.rank.step_time.spread", own),
         ("ml.rank.data_wait.spread", "ml.step.data_wait.exposed.fraction"),
     ):
         seen = {m.subject: m.facts[of].value for m in members if of in m.facts}
@@ -219,6 +222,6 @@ def _group(members: Sequence[Profile], specs: Mapping[str, FactSpec]) -> Iterabl
         worst = max(values, key=lambda k: values[k])
         middle = statistics.median(values.values())
         spread = values[worst] - middle
-        if of == "ml.step.compute.time":
+        if of == own:
             spread = spread / middle if middle > 0 else 0.0
         yield Fact(name, spread, specs[name].unit, "training hook", worst)

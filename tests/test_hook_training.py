@@ -261,7 +261,7 @@ class Counted(torch.utils.data.IterableDataset):
     def __iter__(self):
         return iter([torch.ones(1)] * 3)
 if __name__ == "__main__":
-    print(sys.path[1:], [type(f) for f in sys.meta_path], "sitecustomize" in sys.modules)
+    print(sys.path[1:], "sitecustomize" in sys.modules)
     print(inspect.signature(DataLoader), inspect.signature(DataLoader.__init__), [n for n in vars(DataLoader)])
     counted = DataLoader(Counted(), batch_size=None)
     print(len(counted), len(list(counted)))              # warns with the caller's line
@@ -281,6 +281,7 @@ if __name__ == "__main__":
         train(x, y)
         optimizer.step()
         print(len(x))
+    print([type(f) for f in sys.meta_path])
     for x, y in DataLoader(Broken(), batch_size=2):
         train(x, y)
 """

@@ -14,6 +14,8 @@ from typing import Any
 
 from advisor.collect.base import Facts
 from advisor.collect.training_facts import loader_facts, memory_facts, place, process_facts
+from advisor.collect.training_model import batch_facts, model_facts
+from advisor.collect.training_parallel import parallel_facts, rank_facts
 from advisor.collect.training_steps import Steps, combine
 from advisor.models import Reading, Series, Source, SourceState
 
@@ -131,13 +133,19 @@ def _reading(capture: Mapping[str, Any], process: Mapping[str, Any], rank: int |
     facts.add("run.phase", phase, "{string}")
     facts.add("run.framework", "pytorch", "{string}")
     facts.add("run.rank", rank, "{rank}")
-    same_host = len(_by_rank(capture))
-    process_facts(facts, process, same_host)
+    ranks = _by_rank(capture)
+    process_facts(facts, process, len(ranks))
     memory_facts(facts, process["memory"])
     workers = [w for w in capture["workers"] if w["ppid"] == process["pid"]]
     if loader is not None:
         loader_facts(facts, loader, workers, process["cwd"])
     steps.facts(facts, process, None if loader is None else _where(loader, process["cwd"]))
+    model_facts(facts, process)
+    parallel_facts(facts, process, steps, len(ranks))
+    if rank is not None and rank == min(ranks):
+        rank_facts(facts, list(ranks.values()))
+    if loader is not None:
+        batch_facts(facts, process, steps, process["loaders"].index(loader), place(loader["where"], process["cwd"]))
     shift = process["started"] - capture.get("started", process["started"])
     series = {name: Series(tuple(round(t + shift, 3) for t in s.t), s.v) for name, s in steps.series().items()}
     return Reading(Source(KIND, _origin(process), "ok", _note(capture, process, steps)), facts.all(), series)
@@ -176,6 +184,7 @@ def _note(capture: Mapping[str, Any], process: Mapping[str, Any], steps: Steps) 
         notes.append("No DataLoader was iterated in the training thread, so the wait for data is not known.")
     if steps.excluded:
         notes.append(f"{steps.excluded} steps with another loader in them (evaluation) are left out.")
+    notes += [f"Not observed: {lost}." for lost in (process.get("extras") or {}).get("lost", ())]
     trained = [p for p in capture["processes"] if p["ends"]]
     if len(trained) > 1:
         ranks = len(_by_rank(capture))

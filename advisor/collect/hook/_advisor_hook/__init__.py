@@ -15,6 +15,22 @@ from types import ModuleType
 from typing import Any
 
 MODULES = ("torch.utils.data.dataloader", "torch.optim.optimizer")
+# What extras.py wants to see; some of these a program never imports.
+EXTRAS = (
+    "deepspeed.runtime.engine",
+    "torch._tensor",
+    "torch.amp.autocast_mode",
+    "torch.distributed._composable.fsdp._fsdp_param_group",
+    "torch.distributed.device_mesh",
+    "torch.distributed.distributed_c10d",
+    "torch.distributed.fsdp._fully_shard._fsdp_param_group",
+    "torch.distributed.fsdp.fully_sharded_data_parallel",
+    "torch.distributed.optim.zero_redundancy_optimizer",
+    "torch.nn.parallel.data_parallel",
+    "torch.nn.parallel.distributed",
+    "torch.utils.checkpoint",
+    "transformers.modeling_utils",
+)
 
 _reported = False
 
@@ -49,18 +65,25 @@ def fail(doing: str, error: BaseException) -> None:
 def imported(module: ModuleType) -> None:
     """Measure what `module`, just imported by the program, offers."""
     try:
-        from . import patch
+        from . import extras, patch
 
+        extras.imported(module)
         patch.apply(module)
     except Exception as error:
         fail(f"hooking {module.__name__}", error)
 
 
+def leave() -> None:
+    """Watch no more imports: by the second training step a program has what it uses."""
+    for finder in [f for f in sys.meta_path if isinstance(f, Finder)]:
+        sys.meta_path.remove(finder)
+
+
 class Finder:
-    """Sits first in ``sys.meta_path`` until torch's two modules have been imported, then removes itself."""
+    """Sits first in ``sys.meta_path`` until all modules of interest are imported, at most until training runs."""
 
     def __init__(self) -> None:
-        self.wanted = set(MODULES)
+        self.wanted = {*MODULES, *EXTRAS}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """The spec that the other finders give, with a loader that tells `imported` afterwards."""
@@ -92,8 +115,8 @@ class Finder:
             execute(module)
             if module.__name__ == name:  # a loader may serve several modules (zip files)
                 self.wanted.discard(name)
-                if not self.wanted and self in sys.meta_path:
-                    sys.meta_path.remove(self)
+                if not self.wanted:
+                    leave()
                 imported(module)
 
         return exec_module

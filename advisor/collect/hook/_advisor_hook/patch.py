@@ -17,7 +17,7 @@ from collections.abc import Callable
 from time import perf_counter, thread_time
 from typing import Any
 
-from . import fail, fetch, steps
+from . import extras, fail, fetch, steps
 
 _undo: list[tuple[Any, str, Any]] = []
 _handles: list[Any] = []
@@ -50,7 +50,7 @@ def apply(module: types.ModuleType) -> None:
     """Hook one of torch's modules, right after the program imported it."""
     if module.__name__ == "torch.optim.optimizer":
         _optimizer(module)
-    else:
+    elif module.__name__ == "torch.utils.data.dataloader":
         _dataloader(module)
 
 
@@ -60,6 +60,7 @@ def undo() -> None:
     The optimizer hooks stay registered and do nothing: torch may be iterating over them at this moment.
     """
     steps.recorder.stopped = True
+    extras.undo()
     while _undo:
         owner, name, was = _undo.pop()
         if was is _ABSENT:
@@ -132,7 +133,9 @@ def _waited(iterator: Any, busy: Any, cpu: float, start: float, batch: Any) -> A
     now = perf_counter()
     try:
         if not steps.recorder.stopped:
-            steps.recorder.waited(vars(iterator)["_advisor_loader"], busy, now - start, thread_time() - cpu)
+            loader = vars(iterator)["_advisor_loader"]
+            steps.recorder.waited(loader, busy, now - start, thread_time() - cpu)
+            extras.arrived(loader.index, batch)
     except Exception as error:
         fail("measuring DataLoader.__next__", error)
     return batch
@@ -196,6 +199,7 @@ def _forget() -> None:
     """A forked child counts for itself."""
     steps.recorder.reset()
     fetch.reset()
+    extras.reset()
 
 
 if hasattr(os, "register_at_fork"):

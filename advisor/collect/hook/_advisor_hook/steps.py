@@ -17,7 +17,7 @@ from time import perf_counter
 from types import FrameType
 from typing import Any
 
-from . import describe, output
+from . import describe, extras, output
 
 HEAD = 64
 BUCKETS = 256
@@ -226,6 +226,7 @@ class Recorder:
         if self.process is None:
             self.first_end = now - output.START
             self.process = describe.process(optimizer)
+        extras.step_ended(optimizer, self.ends)
         self._write_now_and_then(now)
         # What the hook itself did at this boundary belongs to no step.
         self.last = perf_counter()
@@ -281,6 +282,7 @@ class Recorder:
             "groups": [group.content() for group in self.groups.values()],
             "process": self.process,
             "memory": self.memory,
+            "extras": extras.content(),
         }
         output.write(self.name, content)
 
