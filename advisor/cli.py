@@ -91,7 +91,7 @@ def _run_options(p: argparse.ArgumentParser) -> None:
 
 
 def _diagnose_options(p: argparse.ArgumentParser) -> None:
-    about = "profiles, diagnoses, saved metrics pages, or addresses of metrics; none: this machine"
+    about = "profiles, scripts, saved metrics pages, or addresses of metrics; none: this machine"
     p.add_argument("sources", nargs="*", metavar="FILE|URL", help=about)
     p.add_argument("--seconds", type=_seconds, default=10.0, help="how long to look (default 10)")
     p.add_argument("--watch", action="store_true", help="keep looking, until Ctrl-C")

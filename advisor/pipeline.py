@@ -10,6 +10,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,17 +65,28 @@ class Advisor:
         built = profile.build(readings, self.knowledge.facts, subject=subject, started=started, duration_s=duration_s)
         return judge(built, self.engine)
 
-    def diagnose_run(self, run: Run) -> Diagnosis:
-        """Judge a run that was watched, also while it is still going."""
+    def diagnose_run(self, run: Run, script: Reading | None = None) -> Diagnosis:
+        """Judge a run that was watched from here, also while it is still going; `script` is what its code says."""
+        from advisor.readers.patches import attach
+
         built = profile.build(
-            run.readings,
+            (*run.readings, script) if script else run.readings,
             self.knowledge.facts,
             subject=_command_line(run.command),
             started=run.started,
             duration_s=run.duration_s,
             ranks=run.ranks,
         )
-        return judge(built, self.engine)
+        return attach(judge(built, self.engine), script, Path.cwd())
+
+    def diagnose_script(self, path: Path) -> Diagnosis:
+        """Say what a Python script tells before it runs, with nothing measured (raises InputError)."""
+        from advisor.readers.patches import attach
+        from advisor.readers.script import read_script
+
+        said = read_script(path, Path.cwd())
+        found = self.diagnose_readings([said], subject=f"python {path}", started=now(), duration_s=0.0)
+        return attach(found, said, Path.cwd())
 
     def diagnose(self, document: object) -> Diagnosis:
         """Judge the facts of a parsed profile or Diagnosis document, with the rules at hand.
@@ -83,19 +95,21 @@ class Advisor:
             InputError: when it is neither.
         """
         from advisor.readers import read_document
+        from advisor.readers.patches import carry
 
-        return judge(profile.restore(read_document(document), self.knowledge.facts), self.engine)
+        return carry(judge(profile.restore(read_document(document), self.knowledge.facts), self.engine), document)
 
     def diagnose_file(self, path: Path) -> Diagnosis:
         """Judge the facts in a file of any known kind (raises InputError)."""
         return self.diagnose_files([path])[0]
 
     def diagnose_files(self, paths: Sequence[Path]) -> list[Diagnosis]:
-        """Judge files: every profile or diagnosis for itself, all saved metrics pages together (raises InputError)."""
+        """Judge files: every profile and script for itself, all saved metrics pages together (raises InputError)."""
         from advisor.readers import read_file, read_scrapes, recognise
 
         kinds = {path: recognise(path) for path in paths}
-        found = [self.diagnose(read_file(path)) for path in kinds if kinds[path] != "metrics"]
+        found = [self.diagnose_script(path) for path in kinds if kinds[path] == "script"]
+        found += [self.diagnose(read_file(path)) for path in kinds if kinds[path] == "document"]
         pages = [path for path in kinds if kinds[path] == "metrics"]
         if pages:
             readings, taken, seconds = read_scrapes(pages)
@@ -146,10 +160,13 @@ class Advisor:
         `on_tick` gets an interim diagnosis every few seconds, so that one can ask while it runs.
         """
         from advisor.collect.run import run
+        from advisor.readers.script import read_command
 
-        tick = (lambda interim: on_tick(self.diagnose_run(interim))) if on_tick else None
-        done = run(command, tick)
-        return self.diagnose_run(done), done.exit_status
+        with ThreadPoolExecutor(1) as reader:  # a large code base takes seconds to read: the command does not wait
+            script = reader.submit(read_command, command, Path.cwd())
+            tick = (lambda interim: on_tick(self.diagnose_run(interim, script.result()))) if on_tick else None
+            done = run(command, tick)
+        return self.diagnose_run(done, script.result()), done.exit_status
 
     # --- from a question to an answer ---
 

@@ -17,7 +17,8 @@ from advisor.derive import derive
 from advisor.models import Contradiction, Fact, FactSpec, Profile, Reading, Source, Value
 
 # The first kind that gives a fact wins: what was timed inside the run before what was seen from outside,
-# the tighter view (container, process) before the wider (host), and what a person said last.
+# the tighter view (container, process) before the wider (host), what a person said after that, and last
+# of all what was only read in the script: it says what the code asks for, not what the run did.
 PRECEDENCE = (
     "profile",
     "training hook",
@@ -33,6 +34,7 @@ PRECEDENCE = (
     "scrape",
     "log",
     "question",
+    "script",
 )
 SCALE: Mapping[tuple[str, str], float] = {
     ("%", "1"): 0.01,
@@ -146,7 +148,7 @@ def _merge(
                 notes.setdefault(id(reading), []).append(note)
             elif fact.name not in facts:
                 facts[fact.name] = fact
-            elif _disagree(facts[fact.name].value, fact.value):
+            elif reading.source.kind != "script" and _disagree(facts[fact.name].value, fact.value):
                 contradictions.append(Contradiction(facts[fact.name], fact))
     sources = tuple(
         replace(r.source, note="; ".join(x for x in [r.source.note, *notes.get(id(r), [])] if x))
@@ -157,7 +159,7 @@ def _merge(
 
 
 def _rank(kind: str) -> int:
-    return PRECEDENCE.index(kind) if kind in PRECEDENCE else len(PRECEDENCE)
+    return PRECEDENCE.index(kind if kind in PRECEDENCE else "question")
 
 
 def _normal(fact: Fact, specs: Mapping[str, FactSpec]) -> tuple[Fact | None, str]:

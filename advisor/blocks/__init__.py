@@ -5,7 +5,7 @@ A block is a mapping with a ``kind``; a face skips kinds it does not know.
     headline   title, lede; of a finding also severity, confidence, gain, rule, verdict, subject
     steps      where a step's time goes: parts with label, share, value, percent
     evidence   rows: label, value, limit, origin, where; bar and mark as shares; holds False means ruled out
-    remedies   items: do, setting, to, effort, details (risk, not when, verify, roll back)
+    remedies   items: do, setting, patch (a unified diff), to, effort, details (risk, not when, verify, roll back)
     prose      paragraphs and points (text, note; rule: the id of the rule that the note names); `code` in backticks
     others     further findings: rule, title, severity, gain
     missing    what would settle more: why, command

@@ -17,8 +17,12 @@ STEP, WAIT, OPTIMIZER = "ml.step.time", "ml.step.data_wait.exposed.fraction", "m
 def diagnosis_blocks(diagnosis: Diagnosis, knowledge: Knowledge, lang: Lang) -> list[Block]:
     """The whole diagnosis: headline first, what it could not tell last."""
     words = Words(knowledge, lang)
-    if diagnosis.verdict != "bottleneck":
-        blocks: list[Block] = [
+    blocks: list[Block]
+    if diagnosis.profile.unmeasured:
+        blocks = [_plain_headline(diagnosis, words)]
+        blocks += [b for f in diagnosis.findings for b in finding_blocks(diagnosis, f, knowledge, lang)]
+    elif diagnosis.verdict != "bottleneck":
+        blocks = [
             _plain_headline(diagnosis, words),
             *_steps(diagnosis, words),
             *_checked(diagnosis, words),
@@ -44,7 +48,7 @@ def _plain_headline(diagnosis: Diagnosis, words: Words) -> Block:
         "kind": "headline",
         "verdict": diagnosis.verdict,
         "title": words.say(diagnosis.headline),
-        "lede": words.term(f"lede.{diagnosis.verdict}"),
+        "lede": words.term("lede.unmeasured" if diagnosis.profile.unmeasured else f"lede.{diagnosis.verdict}"),
         "subject": diagnosis.profile.subject,
     }
 
@@ -143,6 +147,7 @@ def _remedy(advice: Advice, diagnosis: Diagnosis, words: Words) -> Block:
         "id": remedy.id,
         "do": words.say(advice.do),
         "setting": advice.setting,
+        "patch": advice.patch,
         "knob": remedy.knob,
         "to": advice.to,
         "effort": words.term(f"effort.{remedy.effort}"),

@@ -29,11 +29,11 @@ def plain(text: str) -> str:
     return "`".join(p if i % 2 else _SPECIAL.sub(r"\\\1", p) for i, p in enumerate(pieces))
 
 
-def fence(code: str) -> str:
-    """Code in a fence that is longer than any run of backticks in it."""
+def fence(code: str, kind: str = "") -> str:
+    """Code in a fence that is longer than any run of backticks in it; `kind` is the language that colours it."""
     longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
     mark = "`" * max(3, longest + 1)
-    return f"{mark}\n{code}\n{mark}"
+    return f"{mark}{kind}\n{code}\n{mark}"
 
 
 def _headline(b: Block) -> str:
@@ -70,6 +70,7 @@ def _remedies(b: Block) -> str:
 
 def _remedy(number: int, item: Block) -> str:
     setting = "\n\n" + fence(item["setting"]) if item.get("setting") else ""
+    setting += "\n\n" + fence(item["patch"].rstrip("\n"), "diff") if item.get("patch") else ""
     details = "\n".join(
         f"- {plain(d['label'])}: {plain(d['text'])}" + (f" — `{d['command']}`" if d.get("command") else "")
         for d in item["details"]

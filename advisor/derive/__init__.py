@@ -8,7 +8,7 @@ Rules compare, code computes: a condition that wants more than ``a / b > k`` get
 formula here instead.
 """
 
-from advisor.derive import gpu, host, loading, parallel, serving
+from advisor.derive import gpu, host, loading, parallel, script, serving
 from advisor.derive.formula import FORMULAS, Formula, derive, with_derived
 
-__all__ = ["FORMULAS", "Formula", "derive", "gpu", "host", "loading", "parallel", "serving", "with_derived"]
+__all__ = ["FORMULAS", "Formula", "derive", "gpu", "host", "loading", "parallel", "script", "serving", "with_derived"]

@@ -46,7 +46,9 @@ def diagnose(profile: Profile, engine: Engine) -> Diagnosis:
         knowledge_hash=knowledge.hash,
         profile=profile,
         verdict=verdict,
-        headline=_headline(verdict, found, values, len(incomplete), knowledge),
+        headline=_unmeasured(found, knowledge)
+        if profile.unmeasured
+        else _headline(verdict, found, values, len(incomplete), knowledge),
         findings=found,
         incomplete=incomplete,
         near_misses=_near_misses(by["cleared"], profile, values),
@@ -58,7 +60,7 @@ def diagnose(profile: Profile, engine: Engine) -> Diagnosis:
 
 
 def _verdict(found: Sequence[Finding], values: Values) -> Verdict:
-    if any(f.rule.severity != SEVERITIES[0] for f in found):
+    if any(f.rule.severity != SEVERITIES[0] and not f.static for f in found):
         return "bottleneck"
     needs = HEALTHY_NEEDS + (HEALTHY_NEEDS_GPU if values.get("run.gpu.used") is not False else ())
     if values.get("run.phase") == "serving":
@@ -90,6 +92,11 @@ def _headline(
         )
     said = terms["headline.inconclusive"]
     return Text(said.en.format(rules=open_rules), said.zh.format(rules=open_rules))
+
+
+def _unmeasured(found: Sequence[Finding], knowledge: Knowledge) -> Text:
+    said = knowledge.terms["headline.unmeasured"]
+    return Text(said.en.format(count=len(found)), said.zh.format(count=len(found)))
 
 
 def _near_misses(cleared: Sequence[Match], profile: Profile, values: Values) -> tuple[NearMiss, ...]:

@@ -3,11 +3,14 @@
 A finding that another one explains folds under it. What stays is ordered by gain, then
 confidence, then severity, then name, so that the same profile gives the same order. Minor
 findings are hints and come after all others: none is ever the headline of a bottleneck.
+Findings that were only read in the script are hints too, and the last of them: they never
+outrank or fold one that was measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from advisor.engine.match import Engine, Match, ruled_out, supporting
 from advisor.models import (
@@ -30,20 +33,43 @@ ENOUGH_STEPS = 20  # fewer steps than this and a share of step time is still mov
 
 def findings(matched: Sequence[Match], engine: Engine, profile: Profile, values: Values) -> tuple[Finding, ...]:
     """The findings of the matched rules, causes first."""
-    folded = _folded({m.rule.id: m.rule for m in matched})
+    scripts = _scripts(profile)
+    static = {m.rule.id for m in matched if scripts and _static(supporting(m, profile, values), scripts)}
+    folded = _folded({m.rule.id: m.rule for m in matched}, static)
     shown = [_finding(m, engine, profile, values, folded) for m in matched if m.rule.id not in folded]
-    return tuple(sorted(shown, key=_order))
+    return tuple(sorted((replace(f, static=f.rule.id in static) for f in shown), key=_order))
 
 
-def _folded(rules: dict[str, Rule]) -> dict[str, str]:
+def _folded(rules: dict[str, Rule], static: set[str]) -> dict[str, str]:
     """Explained rule -> the matched rule that explains it. Lint forbids circles, so a cause always remains."""
-    return {other: rule.id for rule in rules.values() for other in rule.explains if other in rules}
+    return {
+        other: rule.id
+        for rule in rules.values()
+        for other in rule.explains
+        if other in rules and (other in static or rule.id not in static)
+    }
 
 
-def _order(finding: Finding) -> tuple[bool, float, int, int, str]:
+def _order(finding: Finding) -> tuple[bool, bool, float, int, int, str]:
     gain = finding.gain.share if finding.gain else 0.0
     confidence, severity = CONFIDENCES.index(finding.confidence), SEVERITIES.index(finding.rule.severity)
-    return (severity == 0, -gain, -confidence, -severity, finding.rule.id)
+    return (finding.static or severity == 0, finding.static, -gain, -confidence, -severity, finding.rule.id)
+
+
+def _scripts(profile: Profile) -> frozenset[str]:
+    """The origins of facts that were read in a script and not measured."""
+    return frozenset(s.origin for s in profile.sources if s.kind == "script")
+
+
+def _static(shown: Iterable[Evidence], scripts: frozenset[str]) -> bool:
+    """Whether no condition was decided by a measurement alone: all evidence leans on what the script says."""
+    leaning = [_read_in(e.origin, scripts) for e in shown]
+    return bool(leaning) and all(leaning)
+
+
+def _read_in(origin: str, scripts: frozenset[str]) -> bool:
+    """Whether an origin (a derived fact joins several with commas) names a script that was read."""
+    return not scripts.isdisjoint((origin, *origin.split(", ")))
 
 
 def _finding(match: Match, engine: Engine, profile: Profile, values: Values, folded: dict[str, str]) -> Finding:
@@ -100,12 +126,24 @@ def _advice(rule: Rule, engine: Engine, values: Values) -> tuple[Advice, ...]:
 
 
 def _confidence(rule: Rule, shown: Sequence[Evidence], profile: Profile, engine: Engine) -> tuple[Confidence, Text]:
-    """The rule's own confidence, lowered where sources disagree or few steps were seen, with the reason."""
+    """The rule's own confidence, lowered where sources disagree or few steps were seen, with the reason.
+
+    What was read in the script is worth medium confidence beside a measurement and low without one.
+    """
     terms = engine.knowledge.terms
     facts = {e.fact for e in shown}
-    origins = ", ".join(dict.fromkeys(e.origin for e in shown if e.origin))
-    level = CONFIDENCES.index(rule.confidence)
-    reasons = [_format(terms["reason.measured"], origins=origins)] if origins else []
+    scripts = _scripts(profile)
+    origins = dict.fromkeys(e.origin for e in shown if e.origin)
+    if scripts:  # a derived fact may lean on both kinds
+        origins = dict.fromkeys(
+            o for origin in origins for o in ([origin] if origin in scripts else origin.split(", "))
+        )
+    read = [o for o in origins if o in scripts]
+    measured = ", ".join(o for o in origins if o not in scripts)
+    level = min(CONFIDENCES.index(rule.confidence), 2 if not read else 0 if _static(shown, scripts) else 1)
+    reasons = [_format(terms["reason.measured"], origins=measured)] if measured else []
+    if read:
+        reasons.append(_format(terms["reason.read"], origins=", ".join(read)))
     steps = profile.facts.get("ml.step.count")
     if steps and isinstance(steps.value, float) and any(f.startswith("ml.step.") for f in facts):
         few = steps.value < ENOUGH_STEPS

@@ -43,7 +43,10 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A remedy with its texts and settings filled in for this machine."""
+    """A remedy with its texts and settings filled in for this machine.
+
+    `patch` is the change as a unified diff of the user's file, where it could be made and proven.
+    """
 
     remedy: Remedy
     do: Text
@@ -53,11 +56,12 @@ class Advice:
     to: str | None
     setting: str | None
     gain: Gain | None
+    patch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A matched rule with its evidence."""
+    """A matched rule with its evidence; `static` when all of it was read in the script and nothing measured."""
 
     rule: Rule
     text: Text
@@ -68,6 +72,7 @@ class Finding:
     ruled_out: tuple[Evidence, ...]
     advice: tuple[Advice, ...]
     explains: tuple[str, ...] = ()
+    static: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,3 +71,8 @@ class Profile:
     series: Mapping[str, Series] = field(default_factory=dict)
     members: tuple[Profile, ...] = ()
     contradictions: tuple[Contradiction, ...] = ()
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether all that is known was read in a script, and nothing measured."""
+        return bool(self.sources) and all(s.kind == "script" for s in self.sources)

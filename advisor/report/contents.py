@@ -45,7 +45,10 @@ def report_blocks(diagnosis: Diagnosis, knowledge: Knowledge, lang: Lang) -> lis
     """The whole report, most important first."""
     words = Words(knowledge, lang)
     blocks = [_about(diagnosis, words), *diagnosis_blocks(diagnosis, knowledge, lang)]
-    for finding in diagnosis.findings[1:]:
+    told = (
+        diagnosis.findings if diagnosis.profile.unmeasured else diagnosis.findings[: diagnosis.verdict == "bottleneck"]
+    )
+    for finding in diagnosis.findings[len(told) :]:
         blocks += finding_blocks(diagnosis, finding, knowledge, lang)
     return [*blocks, *_environment(diagnosis, words), *_ruled_out(diagnosis, words), _sources(diagnosis, words)]
 

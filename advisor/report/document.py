@@ -104,6 +104,7 @@ def _advice(advice: Advice) -> dict[str, Any]:
         "knob": remedy.knob,
         "to": advice.to,
         "setting": advice.setting,
+        "patch": advice.patch,
         "effort": remedy.effort,
         "gain": _gain(advice.gain),
         "risk": _text(advice.risk),

@@ -20,6 +20,8 @@ PART_STYLE = {"data": "on dark_orange3", "compute": "on dark_cyan", "optimizer":
 SEVERITY_STYLE = {"critical": "bold red", "serious": "red", "moderate": "yellow", "minor": "dim"}
 _VERDICT_STYLE = {"healthy": "bold green", "bottleneck": "bold", "inconclusive": "bold yellow"}
 
+_DIFF_STYLE = {"+": "green", "-": "red"}
+
 
 def print_blocks(blocks: Sequence[Block], file: IO[str]) -> None:
     """Print the blocks to a stream; colours only where the stream is a terminal that wants them."""
@@ -81,12 +83,20 @@ def _remedies(b: Block, console: Console) -> None:
         console.print(Text.assemble(f"  {number}. ", (item["do"], "bold"), (f"  {item['effort']}", "dim")))
         if item.get("setting"):
             console.print(Padding(Text(item["setting"], style="cyan"), (0, 0, 0, 5)))
+        if item.get("patch"):
+            console.print(_patch(item["patch"]), soft_wrap=True)  # as it is, so that it can be copied and applied
         for detail in item["details"]:
             line = Text.assemble((f"{detail['label']}: ", "dim"), detail["text"])
             if detail.get("command"):
                 line.append(f"  {detail['command']}", style="cyan")
             console.print(Padding(line, (0, 0, 0, 5)))
     console.print()
+
+
+def _patch(diff: str) -> Text:
+    """A unified diff, its lines coloured by their sign."""
+    lines = diff.rstrip("\n").split("\n")
+    return Text("\n").join(Text(line, style=_DIFF_STYLE.get(line[:1], "dim")) for line in lines)
 
 
 def _prose(b: Block, console: Console) -> None:
