@@ -1,7 +1,8 @@
-"""What live collection costs: CPU milliseconds per sample of each collector, beside psutil.process_iter.
+"""What live collection costs: CPU milliseconds per reading of each collector, beside psutil.process_iter.
 
 Run it as ``python bench/collect_cost.py``. It starts 50 sleeping children with a few threads
-each, so the process tree is a busy one. Read the ratios: absolute times are this machine's.
+each, so the process tree is a large one. A costly source is read less often than once a second;
+the sums count what it costs per second. Read the ratios: absolute times are this machine's.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ def both(act: Callable[[], object]) -> tuple[float, float]:
 def main() -> None:
     children = [subprocess.Popen([sys.executable, "-S", "-c", CHILD]) for _ in range(CHILDREN)]
     time.sleep(3)
-    system = [0.0, 0.0]
+    sums = {"all that is system-wide": [0.0, 0.0], "all that looks at the job": [0.0, 0.0]}
     try:
         print(f"{len(psutil.pids())} processes, {CHILDREN} of them in the tree with {THREADS} threads each")
-        print(f"CPU ms per sample{'back to back':>40}{'once a second':>15}")
+        print(f"CPU ms per reading{'back to back':>39}{'once a second':>15}")
         for collector in default_collectors(os.getpid()):
             name = f"{collector.kind}, {collector.origin}"
             try:
@@ -59,11 +60,15 @@ def main() -> None:
             except OSError as error:
                 print(f"{name:<45}{'-':>12}{'-':>15}  {error}")
                 continue
-            once = getattr(collector, "once", False)
-            if not once and collector.kind != "process":
-                system = [system[0] + warm, system[1] + cold]
-            print(f"{name:<45}{warm:12.3f}{cold:15.3f}{'  read once per run' if once else ''}")
-        print(f"{'all that is system-wide':<45}{system[0]:12.3f}{system[1]:15.3f}")
+            if getattr(collector, "once", False):
+                print(f"{name:<45}{warm:12.3f}{cold:15.3f}  read once per run")
+                continue
+            pause = max(1.0, getattr(collector, "pause_s", 1.0))
+            total = sums["all that looks at the job" if collector.kind == "process" else "all that is system-wide"]
+            total[0], total[1] = total[0] + warm / pause, total[1] + cold / pause
+            print(f"{name:<45}{warm:12.3f}{cold:15.3f}{f'  read every {pause:.0f} s' if pause > 1 else ''}")
+        for name, (warm, cold) in sums.items():
+            print(f"{name + ', per second':<45}{warm:12.3f}{cold:15.3f}")
         warm, cold = both(lambda: list(psutil.process_iter(ATTRIBUTES)))
         print(f"{'for comparison: psutil.process_iter':<45}{warm:12.3f}{cold:15.3f}")
         print(f"resident memory {psutil.Process().memory_info().rss / 1e6:.0f} MB")

@@ -11,8 +11,8 @@ import psutil
 import pytest
 import yaml
 
-from advisor.collect.base import Sample
-from advisor.collect.disk import Disk, FileSystem, mount_type
+from advisor.collect.base import Kept, Sample
+from advisor.collect.disk import Disk, FileSystem, mount_of
 from advisor.collect.environment import Environment
 from advisor.collect.host import Host
 from advisor.collect.network import Network
@@ -56,6 +56,7 @@ def test_host_shares_rates_and_saturated_cores(tmp_path: Path) -> None:
     assert found["system.cpu.utilization"] == pytest.approx(0.475)
     assert found["system.cpu.iowait.utilization"] == pytest.approx(0.2)
     assert found["system.cpu.saturated.count"] == 1
+    assert found["system.cpu.core.utilization.max"] == pytest.approx(0.95)
     assert found["system.cpu.logical.count"] == 2
     assert found["system.load.per_cpu"] == 1.5
     assert (found["system.memory.limit"], found["system.memory.available.fraction"]) == (1024000, 0.25)
@@ -73,6 +74,7 @@ def test_clocks_governor_cores_and_memory_nodes(tmp_path: Path) -> None:
     cpus = {f"devices/system/cpu/{cpu}/cpufreq/scaling_cur_freq": khz for cpu, khz in clocks.items()}
     put(tmp_path / "sys", cpus | {
         "devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
+        "devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "3500000\n",
         "devices/system/cpu/cpu0/topology/thread_siblings_list": "0,2\n",
         "devices/system/cpu/cpu1/topology/thread_siblings_list": "1,3\n",
         "devices/system/cpu/cpu2/topology/thread_siblings_list": "0,2\n",
@@ -82,11 +84,20 @@ def test_clocks_governor_cores_and_memory_nodes(tmp_path: Path) -> None:
     })  # fmt: skip
     found = facts_of(Environment(str(tmp_path / "sys")), [Environment(str(tmp_path / "sys")).read()])
     assert found["system.cpu.frequency.governor"] == "powersave"
+    assert found["system.cpu.frequency.max"] == 3.5e9
     assert (found["system.cpu.physical.count"], found["system.numa.node.count"]) == (2, 1)
     put(tmp_path, host_files(10))
     raw = Host(str(tmp_path), str(tmp_path / "sys")).read()
     assert len(raw["khz"]) == 8
     assert 2.0e9 <= facts_of(Host(), [raw])["system.cpu.frequency"] <= 2.1e9
+
+
+def test_refaults_of_old_kernels_have_another_name(tmp_path: Path) -> None:
+    host = Host(str(tmp_path), str(tmp_path / "sys"), str(tmp_path / "no-shm"))
+    put(tmp_path, host_files(5) | {"vmstat": "workingset_refault 100\n"})
+    first = host.read()
+    put(tmp_path, {"vmstat": "workingset_refault 1100\n"})
+    assert facts_of(host, [first, host.read()])["system.paging.refault.rate"] == 100
 
 
 def psi(some: int, full: int) -> str:
@@ -107,11 +118,13 @@ def test_pressure_is_the_share_of_the_window_not_an_average(tmp_path: Path) -> N
 
 
 def test_pressure_absent_and_denied_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: object) -> str:
-        raise PermissionError(13, "Permission denied", str(path))
+    class Refused(Kept):
+        def read(self, path: str) -> str:
+            raise PermissionError(13, "Permission denied", path)
 
+    monkeypatch.setattr("advisor.collect.network.Kept", Refused)
     denied = Network()
-    monkeypatch.setattr("advisor.collect.network.read_text", refuse)
+    monkeypatch.undo()
     sampler = Sampler([Pressure(str(tmp_path)), denied, Host()], interval_s=0.05)
     sampler.start()
     sampler.stop()
@@ -159,9 +172,9 @@ def test_the_longest_mount_point_wins_and_of_equals_the_last() -> None:
 31 22 0:31 / /data\\040set rw - xfs /dev/sdb rw
 32 30 0:32 / /data rw - lustre mgs:/y rw
 """
-    assert mount_type(mounts, "/data/train") == "lustre"
-    assert mount_type(mounts, "/data set/x") == "xfs"
-    assert mount_type(mounts, "/database") == "ext4"
+    assert mount_of(mounts, "/data/train") == ("/data", "lustre")
+    assert mount_of(mounts, "/data set/x") == ("/data set", "xfs")
+    assert mount_of(mounts, "/database") == ("/", "ext4")
 
 
 def net(rx: int, tx: int, dropped: int, interfaces: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -90,6 +91,37 @@ def test_a_leak_has_a_slope_and_start_up_does_not_count() -> None:
     assert "process.memory.anon.slope" not in parsed((start + leak)[:9])
 
 
+def test_noise_and_a_single_step_are_no_trend() -> None:
+    noise = [(i * 7919) % 101 for i in range(120)]
+    steady = [snapshot(t, {"10/500": row(anon=50_000 + noise[t])}) for t in range(120)]
+    step = [snapshot(t, {"10/500": row(anon=50_000 + (40_000 if t > 80 else 0) + noise[t])}) for t in range(120)]
+    leak = [snapshot(t, {"10/500": row(anon=50_000 + 10 * t + noise[t])}) for t in range(120)]
+    assert parsed(steady)["process.memory.anon.slope"] == 0
+    assert parsed(step)["process.memory.anon.slope"] == 0
+    assert parsed(leak)["process.memory.anon.slope"] == pytest.approx(10 * 4096, rel=0.1)
+
+
+def test_growth_of_resident_memory_leaves_the_start_out() -> None:
+    sizes = [1000] * 10 + [10_000] * 10 + [15_000] * 10
+    found = parsed([snapshot(t, {"10/500": row(rss=size)}) for t, size in enumerate(sizes)])
+    assert found["process.memory.usage.growth"] == pytest.approx(0.5)
+
+
+def test_the_main_thread_is_that_of_the_busiest_rank_not_of_a_launcher_or_worker() -> None:
+    """Per process: distance from the root, then ticks of the main thread and of all threads at 5 and at 10 s."""
+    processes = {"10/5": (0, 2, 3, 4, 8), "11/6": (1, 200, 250, 400, 500), "12/6": (1, 400, 450, 930, 990),
+                 "13/7": (2, 500, 500, 1000, 1000)}  # fmt: skip
+    samples = []
+    for i in (0, 2, 4):
+        main = {
+            pid: f"{distance} {[0, 0, *ticks][i]} {[0, 0, *ticks][i + 1]}"
+            for pid, (distance, *ticks) in processes.items()
+        }
+        samples.append(snapshot(2.5 * i, {"10/5": row()}, main=main))
+    fact = next(f for f in Process().parse(samples)[0] if f.name == "process.cpu.main_thread.utilization")
+    assert (fact.value, fact.where) == (pytest.approx(0.93), "process 12")
+
+
 def test_waiting_for_a_cpu_and_runnable_threads() -> None:
     found = parsed(
         [
@@ -119,14 +151,15 @@ def test_cpu_list(text: str, count: int) -> None:
 
 
 def watch(program: str, seconds: float) -> tuple[Reading, dict[str, Any]]:
-    child = subprocess.Popen([sys.executable, "-c", program])
+    child = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     sampler = Sampler([Process(child.pid)], interval_s=0.2)
     try:
         sampler.start()
         time.sleep(seconds)
         sampler.stop()
     finally:
-        child.kill()
+        with suppress(ProcessLookupError):  # all of it may have ended by itself
+            os.killpg(child.pid, 9)
         child.wait()
     reading = sampler.readings()[0]
     return reading, {f.name: f.value for f in reading.facts}
@@ -136,7 +169,7 @@ def test_children_of_a_real_process_are_counted() -> None:
     """A parent that starts short-lived workers one after the other, each busy: their CPU time must not be lost."""
     program = (
         "import subprocess, sys\n"
-        "while True: subprocess.run([sys.executable, '-S', '-c', 'x = 0\\nfor i in range(2000000): x += i'])"
+        "while True: subprocess.run([sys.executable, '-S', '-c', 'x = 0\\nfor i in range(300000): x += i'])"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     _, found = watch(program, 2.5)
@@ -165,6 +198,28 @@ def test_two_busy_threads_on_one_cpu_wait_for_it() -> None:
     _, found = watch(program, 2.0)
     assert 0.3 < found["process.run_delay.fraction"] < 1
     assert found["process.thread.runnable.per_cpu"] > 1.3
+
+
+def test_a_busy_main_thread_behind_a_launcher_is_found() -> None:
+    """A shell that sleeps, a rank whose main thread is busy with the machine to itself, threads that sleep."""
+    rank = (
+        "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\nwhile True: pass"
+    )
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {rank!r}])"
+    _, found = watch(program, 2.5)
+    assert found["process.cpu.main_thread.utilization"] > 0.5 * found["process.cpu.utilization"] > 0
+
+
+def test_a_busy_second_thread_is_not_the_main_one() -> None:
+    program = (
+        "import hashlib, threading, time\n"
+        "def f():\n"
+        "    d = bytes(1 << 20)\n"
+        "    while True: hashlib.sha256(d).digest()\n"
+        "threading.Thread(target=f, daemon=True).start(); time.sleep(60)"
+    )
+    _, found = watch(program, 2.5)
+    assert found["process.cpu.main_thread.utilization"] < 0.3 * found["process.cpu.utilization"]
 
 
 def test_an_ended_process_keeps_what_was_seen_and_a_missing_one_is_absent() -> None:

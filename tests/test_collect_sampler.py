@@ -182,6 +182,27 @@ def test_the_recorded_capture_of_a_writing_job() -> None:
     assert value["container.cpuset.count"] == 2
 
 
+def test_the_made_up_capture_of_a_cluster_node() -> None:
+    """Two sockets, four NDR ports, NFS, version-2 groups under a pod, a bond, an Xid: what this machine may lack."""
+    readings = replay(json.loads((CAPTURE.parent / "cluster-node.json").read_text(encoding="utf-8")))
+    assert {r.source.state for r in readings} == {"ok"}
+    found = {f.name: (f.value, f.where) for r in readings for f in r.facts}
+    assert found["config.numa_bound"] == (False, "process 11")
+    assert found["system.numa.remote.fraction"][0] == pytest.approx(0.3)
+    assert found["hw.network.rdma.port.rate.ratio"] == (0.5, "mlx5_3/1")
+    assert found["nfs.client.rpc.rtt"] == (pytest.approx(0.006), "/data set")
+    assert found["hw.network.bond.degraded"] == (True, "bond0: eth1")
+    assert found["hw.gpu.xid.last"] == (79, "0000:9b:00, 60 min ago")
+    pod, job = "/kubepods.slice/pod1.slice", "/kubepods.slice/pod1.slice/job.scope"
+    assert found["container.cpu.limit"] == (4, pod)
+    assert found["container.cpu.throttled.fraction"] == (pytest.approx(0.75), pod)
+    assert found["container.memory.limit"] == (32000, job)
+    assert found["container.memory.utilization"] == (pytest.approx(0.875), job)
+    assert found["container.pids.utilization"][0] == pytest.approx(0.4)
+    stalls = {name: found[f"container.pressure.{name}"] for name in ("cpu.some", "memory.full", "io.full")}
+    assert stalls == {"cpu.some": (0.4, job), "memory.full": (0.3, job), "io.full": (0.6, job)}
+
+
 def test_captures_of_unknown_or_broken_kind_are_unreadable() -> None:
     captures = [
         {"kind": "tpu", "origin": "libtpu", "state": "ok", "note": "", "samples": [{"t": 0.0}]},
@@ -197,6 +218,6 @@ def test_sample_reports_progress_and_all_sources() -> None:
     assert (heard[0] < 0.5, heard[-1]) == (True, 1.0)
     assert len(readings) == len(default_collectors())
     assert {r.source.kind for r in readings} == {"host", "environment", "cgroup", "disk", "network", "process", "nvml"}
-    states = {r.source.kind: r.source.state for r in readings}
-    assert states["host"] == "ok"
-    assert states["process"] == "absent"
+    states = {r.source.origin: r.source.state for r in readings}
+    assert states["/proc"] == "ok"
+    assert states["/proc/pid"] == "absent"

@@ -20,10 +20,12 @@ Sample = dict[str, Any]
 Parsed = tuple[tuple[Fact, ...], dict[str, Series]]
 POINTS = 600  # the most points a series keeps: it is for pictures only
 CHUNK = 1 << 16
+SHORT = 2048  # bytes: after so short an answer there is no more, unless a single line is longer than this
+KEPT_OPEN = 256  # of the 1024 files that a process may usually have open
 
 
 class Collector(Protocol):
-    """One live source. A class attribute ``once = True`` asks for a single read.
+    """One live source. An attribute ``once = True`` asks for a single read, ``pause_s`` for at least that pause.
 
     `read` raises FileNotFoundError when the source is absent, `NotYet` when it may still
     appear, PermissionError when access is denied, and anything else when it is unreadable;
@@ -74,7 +76,7 @@ def read_text(path: str | Path) -> str:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # cheaper than open(), for 200 files a sample
     try:
         chunks = [os.read(file, CHUNK)]
-        while len(chunks[-1]) > CHUNK // 4:  # a small answer is a whole one; a kernel file may end a read early
+        while chunks[-1]:  # a read of mountinfo or diskstats ends after about 4 KB, whatever was asked for
             chunks.append(os.read(file, CHUNK))
     finally:
         os.close(file)
@@ -89,15 +91,61 @@ def read_optional(path: str | Path) -> str | None:
         return None
 
 
+class Kept:
+    """Kernel files that are read again and again: each is opened once, so that a sample costs one system call.
+
+    At most `KEPT_OPEN` stay open; the others are opened each time. A file that cannot be
+    read any more (its process or group has ended) is closed. Only for files of short lines.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[str, int] = {}
+
+    def read(self, path: str) -> str:
+        """The text of the file now; raises OSError like `read_text`."""
+        file = self._files.get(path)
+        if file is None:
+            if len(self._files) >= KEPT_OPEN:
+                return read_text(path)
+            file = self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = part = os.pread(file, CHUNK, 0)
+            while len(part) > SHORT:  # the kernel ends a read when the next record does not fit into its 4 KB
+                part = os.pread(file, CHUNK, len(text))
+                text += part
+        except OSError:
+            self.close(path)
+            raise
+        return text.decode("utf-8", "replace")
+
+    def optional(self, path: str) -> str | None:
+        """Like `read`, None when the file cannot be read."""
+        try:
+            return self.read(path)
+        except OSError:
+            return None
+
+    def close(self, path: str) -> None:
+        """Forget a file; nothing when it is not open."""
+        file = self._files.pop(path, None)
+        if file is not None:
+            os.close(file)
+
+    def __del__(self) -> None:
+        for path in list(self._files):
+            self.close(path)
+
+
 def keyed(text: str, keys: Iterable[str]) -> dict[str, int]:
     """The integers of ``key value`` or ``key: value`` lines, for the keys asked for."""
-    wanted = set(keys)
+    lines = "\n" + text
     found = {}
-    for line in text.splitlines():
-        key, _, rest = line.partition(" ")
-        key = key.rstrip(":")
-        if key in wanted:
-            found[key] = int(rest.split()[0])
+    for key in keys:  # a search for each of a few keys beats a look at each of 180 lines
+        for sign in (" ", ":"):
+            at = lines.find(f"\n{key}{sign}")
+            if at >= 0:
+                found[key] = int(lines[at + len(key) + 2 : at + len(key) + 60].split(maxsplit=1)[0])
+                break
     return found
 
 
@@ -151,6 +199,28 @@ def slope(t: Sequence[float], values: Sequence[float]) -> float:
     mt, mv = sum(t) / len(t), sum(values) / len(values)
     spread = sum((x - mt) ** 2 for x in t)
     return sum((x - mt) * (v - mv) for x, v in zip(t, values, strict=True)) / spread if spread else 0.0
+
+
+def median(values: Sequence[float]) -> float | None:
+    """The middle value."""
+    return percentile(values, 0.5)
+
+
+def growth(values: Sequence[float]) -> float | None:
+    """Relative growth after warm-up: the medians of the first and the last fifth of what follows the first third.
+
+    None for fewer than 9 values or when there is nothing to compare with.
+
+    >>> growth([0.0] * 4 + [10.0] * 4 + [15.0] * 4), growth([1.0] * 8)
+    (0.5, None)
+    """
+    if len(values) < 9:
+        return None
+    warm = values[len(values) // 3 :]
+    part = max(1, len(warm) // 5)
+    before, after = median(warm[:part]), median(warm[-part:])
+    share = ratio(after, before)
+    return None if share is None else share - 1
 
 
 def picture(t: Sequence[float], values: Sequence[float | None]) -> Series | None:

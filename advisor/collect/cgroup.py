@@ -12,6 +12,7 @@ from pathlib import Path
 
 from advisor.collect.base import (
     Facts,
+    Kept,
     Parsed,
     Sample,
     increase,
@@ -27,6 +28,7 @@ from advisor.collect.pressure import total_us
 from advisor.collect.process import cpu_list
 
 Level = Mapping[str, str]  # file name -> text, and "path" -> the group
+CONTROLLERS = ("cpu", "memory", "pids", "pressure")  # the last is none, but its files lie in every group of version 2
 UNLIMITED = 1 << 60  # version 1 writes "no limit" as the largest page-aligned number
 
 FILES = {
@@ -34,6 +36,7 @@ FILES = {
     ("cpu", 2): ("cpu.max", "cpu.stat", "cpu.pressure", "cgroup.events"),
     ("memory", 1): ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", "memory.oom_control"),
     ("memory", 2): ("memory.max", "memory.current", "memory.stat", "memory.events"),
+    ("pressure", 2): ("memory.pressure", "io.pressure", "cgroup.events"),
     ("pids", 1): ("pids.max", "pids.current"),
     ("pids", 2): ("pids.max", "pids.current"),
 }
@@ -50,13 +53,15 @@ class Cgroup:
         self._proc, self._sys = Path(proc), Path(sys)
         self._process = self._proc / ("self" if pid is None else str(pid))
         self._places: dict[str, tuple[int, list[tuple[str, str]]]] | None = None
+        self._present: dict[str, list[tuple[str, str]]] = {}  # folder of a level -> names and paths of its files
+        self._files = Kept()
 
     def read(self) -> Sample:
         """Per controller its version and the files of every level, the job's own group first."""
         if self._places is None:
             groups = read_text(self._process / "cgroup")
             self._places = self._locate(groups, read_text(self._proc / "self/mountinfo"))
-        levels = {name: [version, _read_levels(name, version, at)] for name, (version, at) in self._places.items()}
+        levels = {name: [version, self._levels_of(name, version, at)] for name, (version, at) in self._places.items()}
         status = read_optional(self._process / "status") or ""
         allowed = status.partition("Cpus_allowed_list:")[2].partition("\n")[0].strip()
         sample: Sample = {"controllers": levels, "cpus": allowed or None}
@@ -70,7 +75,7 @@ class Cgroup:
         found = {}
         for line in groups.splitlines():
             number, controllers, group = line.split(":", 2)
-            for name in ("cpu", "memory", "pids"):
+            for name in CONTROLLERS:
                 version = 2 if number == "0" else 1
                 if (version == 2 and name not in found) or name in controllers.split(","):
                     mount = mounts.get("" if version == 2 else name)
@@ -90,6 +95,25 @@ class Cgroup:
         ends = range(len(parts), -1, -1)
         return [("/" + "/".join(parts[:n]), str(top.joinpath(*parts[:n]))) for n in ends]
 
+    def _levels_of(self, name: str, version: int, places: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+        read = places[:1] if name == "pressure" else places  # the pressure of a parent is that of other jobs too
+        return [{"path": group, **self._texts(name, version, folder)} for group, folder in read]
+
+    def _texts(self, name: str, version: int, folder: str) -> dict[str, str]:
+        """The files that the level has; which those are is found out once."""
+        key = f"{name} {folder}"
+        if key not in self._present:
+            paths = ((file, f"{folder}/{file}") for file in FILES[name, version])
+            self._present[key] = [(file, path) for file, path in paths if Path(path).exists()]
+        texts = {}
+        for file, path in self._present[key]:
+            text = self._files.optional(path)
+            if text is not None and file == "memory.stat":
+                text = "\n".join(f"{k} {v}" for k, v in keyed(text, STAT_KEYS).items())
+            if text is not None:
+                texts[file] = text.strip()
+        return texts
+
     def parse(self, samples: Sequence[Sample]) -> Parsed:
         """Limits as they were last; throttling and pressure over the window."""
         facts = Facts(self.origin)
@@ -98,6 +122,7 @@ class Cgroup:
             facts.add("container.cpuset.count", cpu_list(last["cpus"]), "{cpu}")
         _cpu(facts, samples)
         _memory(facts, samples)
+        _pressure(facts, samples)
         pids = [x for x in _at(last, "pids") if "pids.current" in x]
         shares = [share for x in pids if (share := ratio(int(x["pids.current"]), _number(x["pids.max"]))) is not None]
         facts.share("container.pids.utilization", max(shares, default=None))
@@ -117,20 +142,6 @@ def _mounts(mountinfo: str) -> dict[str, tuple[str, str]]:
             for controller in options.split(","):
                 found.setdefault(controller, (root, point))
     return found
-
-
-def _read_levels(name: str, version: int, places: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    levels = []
-    for group, folder in places:
-        level = {"path": group}
-        for file in FILES[name, version]:
-            text = read_optional(f"{folder}/{file}")
-            if text is not None and file == "memory.stat":
-                text = "\n".join(line for line in text.splitlines() if line.startswith(STAT_KEYS))
-            if text is not None:
-                level[file] = text.strip()
-        levels.append(level)
-    return levels
 
 
 def _at(sample: Sample, controller: str) -> list[Level]:
@@ -179,11 +190,24 @@ def _cpu(facts: Facts, samples: Sequence[Sample]) -> None:
     shares = [(share, levels[i]["path"]) for _, i in limited if (share := _throttled(samples, i)) is not None]
     if shares:
         facts.share("container.cpu.throttled.fraction", *max(shares))
-    own = [_at(s, "cpu")[0] for s in samples] if levels else []
-    # Only a group below the true root has cgroup.events: the root's pressure is the machine's.
-    if own and all("cpu.pressure" in level and "cgroup.events" in level for level in own):
-        stalled = [us / 1e6 for level in own if (us := total_us(level["cpu.pressure"], "some")) is not None]
-        facts.share("container.pressure.cpu.some", rate(times(samples), stalled))
+    _stalled(facts, "container.pressure.cpu.some", samples, "cpu", "cpu.pressure", "some")
+
+
+def _pressure(facts: Facts, samples: Sequence[Sample]) -> None:
+    _stalled(facts, "container.pressure.memory.full", samples, "pressure", "memory.pressure", "full")
+    _stalled(facts, "container.pressure.io.full", samples, "pressure", "io.pressure", "full")
+
+
+def _stalled(facts: Facts, name: str, samples: Sequence[Sample], controller: str, file: str, line: str) -> None:
+    """Share of the window that the job's own group was stalled.
+
+    Only a group below the true root has cgroup.events: the root's pressure is the machine's.
+    """
+    own = [levels[0] for s in samples if (levels := _at(s, controller))]
+    if own and all(file in level and "cgroup.events" in level for level in own):
+        stalled = [us / 1e6 for level in own if (us := total_us(level[file], line)) is not None]
+        if len(stalled) == len(samples):
+            facts.share(name, rate(times(samples), stalled), own[0]["path"])
 
 
 def _throttled(samples: Sequence[Sample], i: int) -> float | None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from advisor.collect.base import Facts, Parsed, Sample, increase, pictures, ratio, read_text, span, steps, times
+from advisor.collect.base import Facts, Kept, Parsed, Sample, increase, pictures, ratio, read_text, span, steps, times
 
 VIRTUAL = ("loop", "ram", "zram", "sr", "fd")
 SECTOR = 512  # the unit of /proc/diskstats, whatever the device's own sector size
@@ -28,10 +28,11 @@ class Disk:
     def __init__(self, proc: str = "/proc", sys: str = "/sys") -> None:
         self._proc, self._sys = Path(proc), Path(sys)
         self._physical: dict[str, bool] = {}
+        self._files = Kept()
 
     def read(self) -> Sample:
         """Counters of every whole physical disk."""
-        rows = (line.split() for line in read_text(self._proc / "diskstats").splitlines())
+        rows = (line.split() for line in self._files.read(f"{self._proc}/diskstats").splitlines())
         disks = {row[2]: " ".join(row[3:14]) for row in rows if self._is_physical(row[2])}
         if not disks:
             raise FileNotFoundError("no physical disk is visible here")
@@ -93,7 +94,7 @@ class FileSystem:
         """Size, free space and inodes, and the type of the mount."""
         path = os.readlink(self._folder / "cwd")
         if path != self._type[0]:
-            self._type = (path, mount_type(read_text(self._folder / "mountinfo"), path))
+            self._type = (path, mount_of(read_text(self._folder / "mountinfo"), path)[1])
         stat = os.statvfs(self._folder / "cwd")  # through the link: right in another mount namespace too
         return {
             "type": self._type[1],
@@ -113,13 +114,15 @@ class FileSystem:
         return facts.all(), {}
 
 
-def mount_type(mountinfo: str, path: str) -> str | None:
-    """The type of the file system that `path` lies on: the longest mount point above it, the last of equals."""
+def mount_of(mountinfo: str, path: str) -> tuple[str, str | None]:
+    """Mount point and type of the file system of `path`: the longest mount point above it, the last of equals."""
     best, kind = "", None
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
-        point = left.split()[4].encode().decode("unicode_escape")  # a space is written \040
+        point = left.split(maxsplit=5)[4]
+        if "\\" in point:
+            point = point.encode().decode("unicode_escape")  # a space is written \040
         above = point in ("/", path) or path.startswith(point + "/")
         if above and len(point) >= len(best):
-            best, kind = point, right.split()[0]
-    return kind
+            best, kind = point, right.split(maxsplit=1)[0]
+    return best, kind

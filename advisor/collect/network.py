@@ -1,4 +1,4 @@
-"""Throughput of the physical network interfaces, and TCP retransmissions.
+"""Throughput of the physical network interfaces, TCP retransmissions, and bonds that lost a member.
 
 Bridges, bonds, veth pairs and the loopback would count bytes twice or count none that
 leave the machine, so only interfaces with a device behind them are used. A container may
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from advisor.collect.base import (
     Facts,
+    Kept,
     Parsed,
     Sample,
     increase,
@@ -19,7 +20,6 @@ from advisor.collect.base import (
     rate,
     ratio,
     read_optional,
-    read_text,
     span,
     times,
 )
@@ -27,6 +27,7 @@ from advisor.collect.base import (
 VIRTUAL = ("lo", "docker", "veth", "br-", "virbr", "ifb", "dummy", "tun", "tap", "cni", "cali", "flannel", "bond")
 # columns of /proc/net/dev after the name
 RX_BYTES, RX_DROP, TX_BYTES, TX_DROP = 0, 3, 8, 11
+LINK_EVERY = 10  # readings: asking a card for its speed takes the lock under which all links are configured
 LEAST_SEGMENTS = 100  # of fewer segments a share of retransmissions means nothing
 
 
@@ -39,19 +40,32 @@ class Network:
     def __init__(self, proc: str = "/proc", sys: str = "/sys") -> None:
         self._proc, self._net = Path(proc), Path(sys) / "class/net"
         self._physical: dict[str, bool] = {}
+        self._links: dict[str, list[int | None]] = {}
+        self._bonds: dict[str, str] = {}
+        self._count = 0
+        self._files = Kept()
 
     def read(self) -> Sample:
-        """Counters, speed (Mbit/s) and MTU per interface; the TCP segment counters."""
-        lines = read_text(self._proc / "net/dev").splitlines()
+        """Counters, speed (Mbit/s) and MTU per interface; members of bonds; the TCP segment counters."""
+        lines = self._files.read(f"{self._proc}/net/dev").splitlines()
         rows = {name.strip(): counters for name, colon, counters in (x.partition(":") for x in lines) if colon}
         chosen = [n for n in rows if self._is_physical(n)] or [n for n in rows if not n.startswith(VIRTUAL)]
         if not chosen:
             raise FileNotFoundError("no network interface but the loopback is visible here")
+        if self._count % LINK_EVERY == 0 or not self._links.keys() >= set(chosen):
+            self._links = {n: [self._number(n, "speed"), self._number(n, "mtu")] for n in chosen}
+            self._bonds = {path.name: text for path in self._bonding() if (text := read_optional(path))}
+        self._count += 1
         return {
             "interfaces": {n: " ".join(rows[n].split()) for n in chosen},
-            "links": {n: [self._number(n, "speed"), self._number(n, "mtu")] for n in chosen},
-            "tcp": tcp_segments(read_optional(self._proc / "net/snmp") or ""),
+            "links": self._links,
+            "bonds": self._bonds,
+            "tcp": tcp_segments(self._files.optional(f"{self._proc}/net/snmp") or ""),
         }
+
+    def _bonding(self) -> list[Path]:
+        folder = self._proc / "net/bonding"
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def _is_physical(self, name: str) -> bool:
         if name not in self._physical:
@@ -69,8 +83,9 @@ class Network:
         """Sums over the interfaces; utilization and MTU of the one that is used most."""
         facts = Facts(self.origin)
         t, seconds = times(samples), span(samples)
+        _bonds(facts, samples[-1].get("bonds", {}))
         if seconds <= 0:
-            return (), {}
+            return facts.all(), {}
         names = [n for n in samples[-1]["interfaces"] if all(n in s["interfaces"] for s in samples)]
         moved = {n: _rates(n, samples, t) for n in names}
         facts.add("system.network.receive.rate", sum(m[RX_BYTES] for m in moved.values()), "By/s")
@@ -101,6 +116,22 @@ def _links(facts: Facts, links: dict[str, list[int | None]], traffic: dict[str, 
         facts.share("system.network.utilization", ratio(traffic[fullest], speeds[fullest]), fullest)
     busiest = max(traffic, key=lambda n: traffic[n])
     facts.add("system.network.mtu", links[busiest][1], "By", busiest)
+
+
+def _bonds(facts: Facts, bonds: dict[str, str]) -> None:
+    """A bond is degraded when the link monitor of one of its members does not say "up"."""
+    down = [f"{bond}: {member}" for bond, text in bonds.items() for member, state in members(text) if state != "up"]
+    if bonds:
+        facts.add("hw.network.bond.degraded", bool(down), "{bool}", down[0] if down else None)
+
+
+def members(bond: str) -> list[tuple[str, str]]:
+    """Interface and link state of the members that a file of /proc/net/bonding lists."""
+    found = []
+    for block in bond.split("Slave Interface:")[1:]:
+        state = block.partition("MII Status:")[2].split("\n", 1)[0].strip()
+        found.append((block.split(maxsplit=1)[0], state))
+    return found
 
 
 def tcp_segments(snmp: str) -> dict[str, int] | None:

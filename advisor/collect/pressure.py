@@ -10,7 +10,7 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path
 
-from advisor.collect.base import Facts, Parsed, Sample, pictures, rate, read_text, steps, times
+from advisor.collect.base import Facts, Kept, Parsed, Sample, pictures, rate, steps, times
 
 OFF = "PSI is not enabled in this kernel (boot with psi=1)"
 LINES = (("cpu", "some"), ("memory", "some"), ("memory", "full"), ("io", "some"), ("io", "full"))
@@ -32,11 +32,12 @@ class Pressure:
 
     def __init__(self, proc: str = "/proc") -> None:
         self._folder = Path(proc) / "pressure"
+        self._files = Kept()
 
     def read(self) -> Sample:
         """The three pressure files as text."""
         try:
-            return {name: read_text(self._folder / name) for name in ("cpu", "memory", "io")}
+            return {name: self._files.read(f"{self._folder}/{name}") for name in ("cpu", "memory", "io")}
         except FileNotFoundError:
             raise FileNotFoundError(OFF) from None
         except OSError as error:

@@ -1,44 +1,44 @@
-"""The tree of processes under one root: CPU, memory, faults, storage, descriptors, waiting for a CPU.
+"""The tree of processes under one root: CPU, memory, faults, storage, descriptors, what they wait for.
 
-Every process is read with three small /proc files per sample. Threads are read only as
-often as one thousandth of a core allows, because a job may have thousands of them.
+Every process is read with three small /proc files per sample, which stay open.
 Counters of children that exited are found again in their parents, so rates never fall below zero.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from advisor.collect.base import (
     Facts,
+    Kept,
     NotYet,
     Parsed,
     Sample,
+    growth,
     mean,
     picture,
     pictures,
-    rate,
     ratio,
     read_optional,
-    slope,
     span,
     steps,
     times,
 )
+from advisor.collect.main_thread import MainThreads, main_thread
+from advisor.collect.threads import Threads, waiting
+from advisor.collect.trend import rising, trend
+from advisor.collect.waits import Looks, waits
 
 # One process in a sample: these numbers, space-separated, under the key "pid/start".
 FIELDS = ("minflt", "cminflt", "utime", "stime", "cutime", "cstime", "threads", "rss", "anon", "read", "write")
 IO_KEYS = ("\nread_bytes: ", "\nwrite_bytes: ")
 Row = dict[str, int]
 
+FULL_EVERY = 10  # readings: so often a process that sleeps is read in full
 TREND_SAMPLES, TREND_SECONDS = 10, 10.0
-THREAD_BUDGET = 0.001  # share of one core that reading threads may cost
-THREAD_PAUSE = 4.0  # seconds: short windows still get their readings, whatever they cost
-LEAST_ACTIVE = 0.01  # of one core: below it the share of waiting is noise
 
 
 class Tree:
@@ -75,52 +75,6 @@ class Tree:
         return int(text.rpartition(")")[2].split()[1]) if text else 0
 
 
-class Threads:
-    """Cumulative run time, run-queue delay and preemptions over all threads, read within a budget of CPU time."""
-
-    def __init__(self, proc: str = "/proc") -> None:
-        self._proc = Path(proc)
-        self._last: dict[int, tuple[int, int, int]] = {}
-        self._totals = [0, 0, 0]
-        self._started: float | None = None
-        self._due = 0.0
-
-    def read(self, pids: set[int]) -> list[int] | None:
-        """[run ns, wait ns, preemptions] since the first call; None when it is not time or not possible."""
-        now = time.monotonic()
-        if now < self._due:
-            return None
-        before = time.thread_time()
-        current = {tid: row for pid in pids for tid, row in self._threads(pid)}
-        if not current:
-            return None
-        if self._started is None:
-            self._started, self._last = now, current
-        for tid, row in current.items():
-            known = self._last.get(tid, (0, 0, 0))  # a thread born since: its whole life is new
-            for i in range(3):
-                self._totals[i] += max(0, row[i] - known[i])
-        self._last = current
-        longest = max(THREAD_PAUSE, (now - self._started) / 10)
-        self._due = now + min(longest, (time.thread_time() - before) / THREAD_BUDGET)
-        return list(self._totals)
-
-    def _threads(self, pid: int) -> list[tuple[int, tuple[int, int, int]]]:
-        found = []
-        folder = self._proc / str(pid) / "task"
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            return []
-        for name in names:
-            times_ns, status = (read_optional(f"{folder}/{name}/{file}") for file in ("schedstat", "status"))
-            if times_ns and status:
-                run, wait = times_ns.split()[:2]
-                preempted = status.rpartition("nonvoluntary_ctxt_switches:")[2]
-                found.append((int(name), (int(run), int(wait), int(preempted or 0))))
-        return found
-
-
 class Process:
     """The tree of `pid`; without one the source is absent."""
 
@@ -128,49 +82,74 @@ class Process:
     origin = "/proc/pid"
 
     def __init__(self, pid: int | None = None, proc: str = "/proc") -> None:
-        self._pid, self._proc = pid, Path(proc)
+        self._pid, self._proc = pid, proc
         self._tree = Tree(pid, proc) if pid is not None else None
         self._threads = Threads(proc)
+        self._files = Kept()
+        self._main = MainThreads(proc, self._files)
+        self._looks = Looks(pid or 0, proc, self._files)
+        self._known: set[int] = set()
+        self._rows: dict[int, tuple[str, str]] = {}  # process -> its stat and what was made of it
+        self._turn = 0
 
     def read(self) -> Sample:
-        """One row per process, and details of the root process."""
-        if self._tree is None:
+        """One row per process, what a few of them wait in, and details of the root process."""
+        if self._tree is None or self._pid is None:
             raise FileNotFoundError("no process was given, so no job was watched")
         pids = self._tree.refresh()
-        rows = dict(filter(None, (self._row(pid) for pid in sorted(pids))))
-        if not rows:
+        self._forget(self._known - pids)
+        self._known = pids
+        self._turn += 1
+        texts = {pid: text for pid in sorted(pids) if (text := self._text(pid, "stat"))}
+        if not texts:
             raise NotYet(f"process {self._pid} is not running")
-        root = self._proc / str(self._pid)
-        status = read_optional(root / "status") or ""
+        stats = {pid: text.rpartition(")")[2].split() for pid, text in texts.items()}
+        status = self._text(self._pid, "status") or ""
+        uptime = float((self._files.optional(f"{self._proc}/uptime") or "0").split()[0])
+        tick = os.sysconf("SC_CLK_TCK")
         return {
             "root": self._pid,
-            "procs": rows,
+            "procs": {f"{pid}/{field[19]}": self._row(pid, field, texts[pid]) for pid, field in stats.items()},
             "threads": self._threads.read(pids),
-            "limits": read_optional(root / "limits"),
-            "fds": self._descriptors(root),
+            "main": self._main.read(stats, self._pid, uptime, tick),
+            "looks": self._looks.read(stats),
+            "limits": self._text(self._pid, "limits"),
+            "fds": self._descriptors(sorted(stats)),
             "cpus": status.partition("Cpus_allowed_list:")[2].partition("\n")[0].strip() or None,
-            "uptime": float((read_optional(self._proc / "uptime") or "0").split()[0]),
-            "tick": os.sysconf("SC_CLK_TCK"),
+            "uptime": uptime,
+            "tick": tick,
             "page": os.sysconf("SC_PAGE_SIZE"),
         }
 
-    def _row(self, pid: int) -> tuple[str, str] | None:
-        folder = f"{self._proc}/{pid}"
-        stat = read_optional(f"{folder}/stat")
-        if not stat:
-            return None  # it ended between the listing and the reading
-        field = stat.rpartition(")")[2].split()
-        rss, shared = (read_optional(f"{folder}/statm") or "0 0 0").split()[1:3]
-        moved = read_optional(f"{folder}/io") or ""  # for the owner and root only
-        read, write = (moved.partition(key)[2].partition("\n")[0] or "-1" for key in IO_KEYS)
-        values = (*field[7:9], *field[11:15], field[17], rss, str(int(rss) - int(shared)), read, write)
-        return f"{pid}/{field[19]}", " ".join(values)
+    def _text(self, pid: int, file: str) -> str | None:
+        return self._files.optional(f"{self._proc}/{pid}/{file}")
 
-    def _descriptors(self, root: Path) -> int | None:
-        try:
-            return len(os.listdir(root / "fd"))
-        except OSError:
-            return None
+    def _forget(self, pids: set[int]) -> None:
+        for pid in pids:
+            self._rows.pop(pid, None)
+            for file in ("stat", "statm", "io", "wchan", f"task/{pid}/stat"):
+                self._files.close(f"{self._proc}/{pid}/{file}")
+
+    def _row(self, pid: int, field: Sequence[str], stat: str) -> str:
+        before, row = self._rows.get(pid, ("", ""))
+        if stat == before and (pid + self._turn) % FULL_EVERY:
+            return row  # it slept: neither its memory nor its I/O moved
+        rss, shared = (self._text(pid, "statm") or "0 0 0").split()[1:3]
+        moved = self._text(pid, "io") or ""  # for the owner and root only
+        read, write = (moved.partition(key)[2].partition("\n")[0] or "-1" for key in IO_KEYS)
+        row = " ".join((*field[7:9], *field[11:15], field[17], rss, str(int(rss) - int(shared)), read, write))
+        self._rows[pid] = stat, row
+        return row
+
+    def _descriptors(self, pids: Sequence[int]) -> int | None:
+        """Open descriptors of the root or of the process whose turn it is, whichever has more."""
+        counts = []
+        for pid in {self._pid, pids[self._turn % len(pids)]}:
+            try:
+                counts.append(len(os.listdir(f"{self._proc}/{pid}/fd")))
+            except OSError:
+                continue  # it has ended, or belongs to another user
+        return max(counts, default=None)
 
     def parse(self, samples: Sequence[Sample]) -> Parsed:
         """Rates over the window; memory as the mean and the peak; threads and descriptors as the most seen."""
@@ -185,7 +164,9 @@ class Process:
         facts.add("process.paging.minor_faults.rate", _per_second(faults, samples), "{fault}/s")
         _memory(facts, rows, t, page)
         _storage(facts, rows, samples)
-        _waiting(facts, samples)
+        waiting(facts, samples, cpu_list(samples[-1]["cpus"]) if samples[-1]["cpus"] else None)
+        waits(facts, samples)
+        main_thread(facts, samples, tick)
         _largest(facts, rows)
         _root(facts, samples, tick)
         rss = [float(page * sum(row["rss"] for row in r.values())) for r in rows]
@@ -214,28 +195,15 @@ def _grown(before: Mapping[str, Row], after: Mapping[str, Row], own: Sequence[st
 
 
 def _memory(facts: Facts, rows: Sequence[Mapping[str, Row]], t: Sequence[float], page: int) -> None:
-    rss = [page * sum(row["rss"] for row in r.values()) for r in rows]
+    rss = [float(page * sum(row["rss"] for row in r.values())) for r in rows]
     facts.add("process.memory.usage", mean(rss), "By")
     facts.add("process.memory.usage.peak", max(rss), "By")
     if len(rows) >= TREND_SAMPLES and t[-1] >= TREND_SECONDS:
         start = len(rows) // 3  # start-up allocates; a leak goes on afterwards
         anonymous = [float(page * sum(row["anon"] for row in r.values())) for r in rows[start:]]
-        facts.add("process.memory.anon.slope", slope(t[start:], anonymous), "By/s")
+        facts.add("process.memory.anon.slope", trend(t[start:], anonymous), "By/s")
         facts.add("process.memory.anon.rising.fraction", rising(anonymous), "1")
-
-
-def rising(values: Sequence[float]) -> float | None:
-    """How many of the ten parts of a window have a higher floor than the one before; None for fewer than 20 values.
-
-    A leak raises nearly every floor, a one-off allocation only one: a slope alone cannot tell them apart.
-
-    >>> rising([float(i) for i in range(100)]), round(rising([1.0] * 80 + [9.0] * 20), 2), rising([1.0] * 5)
-    (1.0, 0.11, None)
-    """
-    if len(values) < 20:
-        return None
-    floors = [min(values[i * len(values) // 10 : (i + 1) * len(values) // 10]) for i in range(10)]
-    return sum(b > a for a, b in pairwise(floors)) / 9
+        facts.add("process.memory.usage.growth", growth(rss), "1")
 
 
 def _storage(facts: Facts, rows: Sequence[Mapping[str, Row]], samples: Sequence[Sample]) -> None:
@@ -251,20 +219,6 @@ def _moved(before: Mapping[str, Row], after: Mapping[str, Row], field: str) -> f
     kept = sum(max(0, row[field]) - (max(0, before[pid][field]) if pid in before else 0) for pid, row in after.items())
     ended = sum(max(0, row[field]) for pid, row in before.items() if pid not in after)
     return max(0, kept - ended)
-
-
-def _waiting(facts: Facts, samples: Sequence[Sample]) -> None:
-    scans = [s for s in samples if s.get("threads")]
-    if len(scans) < 2 or span(scans) <= 0:
-        return
-    t = times(scans)
-    run, wait, preempted = (rate(t, [s["threads"][i] for s in scans]) or 0.0 for i in range(3))
-    facts.add("process.context_switches.involuntary.rate", preempted, "{context_switch}/s")
-    runnable = (run + wait) / 1e9  # threads that ran or could have run, on average
-    if runnable >= LEAST_ACTIVE:
-        facts.share("process.run_delay.fraction", wait / (run + wait))
-    if scans[-1]["cpus"]:
-        facts.add("process.thread.runnable.per_cpu", runnable / cpu_list(scans[-1]["cpus"]), "{thread}")
 
 
 def cpu_list(text: str) -> int:

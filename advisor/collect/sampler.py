@@ -13,13 +13,19 @@ from typing import Any
 
 from advisor.collect.base import Collector, NotYet, Sample
 from advisor.collect.cgroup import Cgroup
+from advisor.collect.data_files import DataFiles
 from advisor.collect.disk import Disk, FileSystem
 from advisor.collect.environment import Environment
 from advisor.collect.gpu import Gpu
 from advisor.collect.host import Host
+from advisor.collect.kernel_log import KernelLog
+from advisor.collect.memory import Memory
 from advisor.collect.network import Network
+from advisor.collect.nfs import Nfs
+from advisor.collect.numa import Numa
 from advisor.collect.pressure import Pressure
 from advisor.collect.process import Process
+from advisor.collect.rdma import Rdma
 from advisor.models import Reading, Series, Source, SourceState
 
 __all__ = ["Collector", "NotYet", "Sample", "Sampler", "default_collectors", "replay", "sample"]
@@ -33,11 +39,17 @@ def default_collectors(pid: int | None = None) -> list[Collector]:
         Host(),
         Pressure(),
         Environment(),
+        KernelLog(),
+        Numa(pid),
         Cgroup(pid),
         Disk(),
         FileSystem(pid),
+        Nfs(pid),
         Network(),
+        Rdma(),
         Process(pid),
+        Memory(pid),
+        DataFiles(pid),
         Gpu(pid),
     ]
 
@@ -65,7 +77,8 @@ class _Watch(threading.Thread):
             again = self._read_once(began, last)
             if last or not again:
                 return
-            self._stopping.wait(max(0.0, began + self._pause - time.monotonic()))
+            pause = max(self._pause, getattr(self.collector, "pause_s", 0.0))  # a costly source may change its own
+            self._stopping.wait(max(0.0, began + pause - time.monotonic()))
 
     def _read_once(self, began: float, last: bool) -> bool:
         """Whether another read may be worth while."""

@@ -106,3 +106,25 @@ def io_stall(full: float | None, iowait: float | None, cpus: float | None) -> fl
     if full is not None:
         return full
     return None if iowait is None or cpus is None else min(1.0, iowait * cpus)
+
+
+@formula(
+    "system.cpu.others.utilization", "system.cpu.utilization", "process.cpu.utilization", "system.cpu.logical.count"
+)
+def others_cpu(busy: float, job: float, cpus: float) -> float | None:
+    """Share of the machine's CPU time that is used by processes outside the job's tree, kernel threads included.
+
+    >>> others_cpu(0.75, 2.0, 8.0), others_cpu(0.2, 2.0, 8.0), others_cpu(0.2, 2.0, 0.0)
+    (0.5, 0.0, None)
+    """
+    return max(0.0, busy - job / cpus) if cpus else None
+
+
+@formula("system.cpu.frequency.ratio", "system.cpu.frequency", "system.cpu.frequency.max")
+def clock_share(now: float, top: float) -> float | None:
+    """CPU clock over the highest that a core can reach alone; with all cores busy even a sound machine stays below 1.
+
+    >>> clock_share(1.5e9, 3.0e9), clock_share(1.5e9, 0.0)
+    (0.5, None)
+    """
+    return now / top if top else None
