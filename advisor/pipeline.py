@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from advisor import kb, profile, store
 from advisor.answer import Responder, understand
 from advisor.blocks import Block, Words, rule_blocks
-from advisor.engine import Engine
+from advisor.engine import Engine, blinded, decidable
 from advisor.engine import diagnose as judge
 from advisor.errors import AdvisorError, InputError, NotFound
-from advisor.models import Answer, Diagnosis, Knowledge, Lang, Reading
+from advisor.models import Answer, Diagnosis, Knowledge, Lang, Profile, Reading, Source, Text
 from advisor.report.document import diagnosis_document
 
 if TYPE_CHECKING:
+    from advisor.collect.probe import Probe
     from advisor.collect.run import Run
 
 Format = Literal["md", "html", "json"]
@@ -152,12 +154,39 @@ class Advisor:
         subject = f"pid {pid}" if pid else "this machine"
         return self.diagnose_readings(readings, subject=subject, started=started, duration_s=seconds)
 
+    def probe(self, probes: Sequence[Probe], say: Callable[[str], None], onto: Sequence[Diagnosis]) -> list[Diagnosis]:
+        """Measure what this machine can reach, and judge each of `onto` anew with it (raises InputError)."""
+        from advisor.collect.probe.run import run_probes
+
+        readings = run_probes(probes, say)
+        return [self._with(diagnosis.profile, readings) for diagnosis in onto]
+
+    def _with(self, before: Profile, readings: Sequence[Reading]) -> Diagnosis:
+        """The facts of a profile and what was read since; where both give a fact, the profile's stands."""
+        known = Reading(Source("profile", before.subject, "ok"), tuple(before.facts.values()))
+        built = profile.build(
+            [known, *readings],
+            self.knowledge.facts,
+            subject=before.subject,
+            started=before.started,
+            duration_s=before.duration_s,
+        )
+        joined = replace(
+            built,
+            id=before.id,
+            sources=before.sources + built.sources,
+            series={**before.series, **built.series},
+            members=before.members,
+            contradictions=before.contradictions + built.contradictions,
+        )
+        return judge(joined, self.engine)
+
     def watch(
-        self, command: Sequence[str], on_tick: Callable[[Diagnosis], None] | None = None
+        self, command: Sequence[str], on_tick: Callable[[Diagnosis], None] | None = None, tick_s: float = 5.0
     ) -> tuple[Diagnosis, int]:
         """Run a command unchanged, watch it, judge it: the diagnosis and the command's exit status.
 
-        `on_tick` gets an interim diagnosis every few seconds, so that one can ask while it runs.
+        `on_tick` gets an interim diagnosis every `tick_s` seconds, so that one can ask while it runs.
         """
         from advisor.collect.run import run
         from advisor.readers.script import read_command
@@ -165,7 +194,7 @@ class Advisor:
         with ThreadPoolExecutor(1) as reader:  # a large code base takes seconds to read: the command does not wait
             script = reader.submit(read_command, command, Path.cwd())
             tick = (lambda interim: on_tick(self.diagnose_run(interim, script.result()))) if on_tick else None
-            done = run(command, tick)
+            done = run(command, tick, tick_s)
         return self.diagnose_run(done, script.result()), done.exit_status
 
     # --- from a question to an answer ---
@@ -198,6 +227,41 @@ class Advisor:
 
         for name, question in read_questions(path):
             yield name, self.responder.answer(understand(question, lang), diagnosis, attached=diagnosis is not None)
+
+    # --- what can be read here ---
+
+    def doctor(self, python: str | None = None) -> dict[str, Any]:
+        """Every live source with its state, the way to more, and the rules that only it can decide."""
+        from advisor.collect.doctor import examine, owners
+
+        knowledge = self.knowledge
+        # What measurements promise really is given; a probe's facts are given by nothing else.
+        named = owners(knowledge.facts)
+        promised = {f for m in knowledge.measurements for f in m.covers}
+        given = {f: o for f, o in named.items() if f in promised or o in ("probes", "torch")}
+        blind = blinded(knowledge, given)
+        seen = examine(python)
+        lost = {s.id for s in seen if s.state != "ok"}
+        return {
+            "schema": SCHEMA,
+            "rules": {
+                "all": len(knowledge.rules),
+                "live": len(decidable(knowledge, given)),
+                "here": len(decidable(knowledge, (f for f, o in given.items() if o not in lost))),
+            },
+            "sources": [
+                {
+                    "id": s.id,
+                    "label": _both(knowledge.terms[s.label]) if s.label else {"en": s.origin, "zh": s.origin},
+                    "origin": s.origin,
+                    "state": s.state,
+                    "note": s.note,
+                    "way": {**_both(knowledge.terms[s.way.said]), "command": s.way.command} if s.way else None,
+                    "rules": sorted(blind.get(s.id, ())),
+                }
+                for s in seen
+            ],
+        }
 
     # --- the store ---
 
@@ -319,6 +383,10 @@ def now() -> str:
 def moment(seconds: float) -> str:
     """Unix seconds as UTC, ISO 8601 with microseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _both(text: Text) -> dict[str, str]:
+    return {"en": text.en, "zh": text.zh}
 
 
 def _command_line(command: Sequence[str]) -> str:

@@ -104,6 +104,7 @@ def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:
 _SECONDS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _BYTES = ((2.0**40, "TiB"), (2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
 _RATES = ((1e12, "TB/s"), (1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s"), (1.0, "B/s"))
+_FLOPS = ((1e15, "PFLOP/s"), (1e12, "TFLOP/s"), (1e9, "GFLOP/s"), (1e6, "MFLOP/s"))
 _HERTZ = ((1e9, "GHz"), (1e6, "MHz"), (1.0, "Hz"))
 
 
@@ -131,7 +132,7 @@ def quantity(value: Value, spec: FactSpec | None, lang: Lang = "en") -> str:
     unit = spec.unit if spec else "1"
     if unit == "1":
         return percent(value, lang) if spec and spec.high == 1 else plain(value)
-    scales = {"s": _SECONDS, "By": _BYTES, "By/s": _RATES, "Hz": _HERTZ}
+    scales = {"s": _SECONDS, "By": _BYTES, "By/s": _RATES, "{flop}/s": _FLOPS, "Hz": _HERTZ}
     if unit in scales:
         return _scaled(value, scales[unit])
     suffix = {"Cel": " °C", "W": " W", "By/step": " B/step"}.get(unit)

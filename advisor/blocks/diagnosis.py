@@ -31,6 +31,7 @@ def diagnosis_blocks(diagnosis: Diagnosis, knowledge: Knowledge, lang: Lang) -> 
     else:
         blocks = finding_blocks(diagnosis, diagnosis.findings[0], knowledge, lang)
         blocks += _others(diagnosis.findings[1:], words)
+    blocks += _probed(diagnosis, words)
     return [*blocks, *_missing(diagnosis, words), _coverage(diagnosis, words), *_sources(diagnosis, words)]
 
 
@@ -105,6 +106,28 @@ def _steps(diagnosis: Diagnosis, words: Words) -> list[Block]:
 def _evidence(finding: Finding, words: Words) -> Block:
     rows = [_row(e, words) for e in (*finding.evidence, *finding.ruled_out)]
     return {"kind": "evidence", "title": words.term("block.evidence"), "rows": rows}
+
+
+def _probed(diagnosis: Diagnosis, words: Words) -> list[Block]:
+    """What active probes reached: the user asked for these numbers, whether a rule needs them or not."""
+    probes = {s.origin for s in diagnosis.profile.sources if s.kind.endswith(" probe")}
+    rows = [
+        {
+            "label": words.label(fact.name),
+            "fact": fact.name,
+            "value": words.value(fact.value, fact.name),
+            "limit": "",
+            "op": "==",
+            "origin": fact.origin,
+            "where": fact.where,
+            "bar": None,
+            "mark": None,
+            "holds": True,
+        }
+        for fact in diagnosis.profile.facts.values()
+        if fact.origin in probes
+    ]
+    return [{"kind": "evidence", "title": words.term("block.probed"), "rows": rows}] if rows else []
 
 
 def _row(e: Evidence, words: Words) -> Block:

@@ -6,6 +6,8 @@ that hangs leaves its thread behind. What a collector reads and means is its own
 
 from __future__ import annotations
 
+import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +26,12 @@ from advisor.collect.network import Network
 from advisor.collect.nfs import Nfs
 from advisor.collect.numa import Numa
 from advisor.collect.pressure import Pressure
+from advisor.collect.probe import DiskProbe, LoaderProbe, MatmulProbe, MemoryProbe, NetworkProbe
 from advisor.collect.process import Process
 from advisor.collect.rdma import Rdma
 from advisor.models import Reading, Series, Source, SourceState
 
-__all__ = ["Collector", "NotYet", "Sample", "Sampler", "default_collectors", "replay", "sample"]
+__all__ = ["Collector", "NotYet", "Sample", "Sampler", "default_collectors", "read_now", "replay", "sample"]
 
 KEPT = 600  # samples per collector; when there are more, every second one goes
 
@@ -105,6 +108,11 @@ class _Watch(threading.Thread):
         if len(self._samples) > KEPT:
             self._samples = self._samples[::2]
             self._pause *= 2
+
+    def once(self) -> Reading:
+        """The reading of one read in the calling thread."""
+        self._read_once(time.monotonic(), True)
+        return _reading(self.collector, self.capture(), time.monotonic())
 
     def ask_to_stop(self) -> None:
         """Let the thread take its last sample."""
@@ -222,9 +230,16 @@ def sample(
     return sampler.readings()
 
 
+def read_now(collector: Collector) -> Reading:
+    """What one read says, in the calling thread and without a time limit: for a source that a person waits for."""
+    return _Watch(collector, 1.0, math.inf).once()
+
+
 def replay(captures: Sequence[Mapping[str, Any]]) -> tuple[Reading, ...]:
     """The readings of stored captures; nothing of this machine is read."""
-    known = {(c.kind, c.origin): c for c in default_collectors()}
+    probes: list[Collector] = [DiskProbe(), MemoryProbe(), MatmulProbe(), NetworkProbe(("replayed:1",))]
+    probes.append(LoaderProbe((sys.executable,)))
+    known = {(c.kind, c.origin): c for c in (*default_collectors(), *probes)}
     start = min((c["samples"][0]["t"] for c in captures if c["samples"]), default=0.0)
     readings = []
     for capture in captures:

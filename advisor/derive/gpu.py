@@ -252,3 +252,22 @@ def cuda_major_gap(build: str, driver: str, available: bool | None) -> float | N
         return None
     gap = float(int(wanted[1]) - int(given[1]))
     return min(0.0, gap) if available else gap
+
+
+@formula(
+    "derived.matmul.achieved.fraction",
+    "ml.throughput.tokens",
+    "config.model.parameters",
+    "config.precision.compute",
+    optional=("probe.matmul.bf16.rate", "probe.matmul.fp32.rate"),
+)
+def matmul_achieved(
+    tokens: float, parameters: float, precision: str, bf16: float | None, fp32: float | None
+) -> float | None:
+    """Training FLOP/s (6 per parameter and token: forward 2, backward 4) over what the probe reached here.
+
+    >>> matmul_achieved(10e3, 7e9, "bf16", 600e12, None), matmul_achieved(10e3, 7e9, "fp32", 600e12, None)
+    (0.7, None)
+    """
+    reached = {"bf16": bf16, "fp16": bf16, "fp32": fp32}.get(precision)
+    return 6 * parameters * tokens / reached if reached else None

@@ -99,3 +99,18 @@ def speedup_without_wait(exposed: float) -> float | None:
     (2.0, None)
     """
     return 1.0 / (1.0 - exposed) if exposed < 1.0 else None
+
+
+@formula(
+    "ml.preprocess.samples.rate.ratio",
+    "ml.dataloader.alone.batch.time",
+    "ml.step.time",
+    optional=("ml.step.batches",),
+)
+def loader_alone(alone: float, step: float, batches: float | None) -> float | None:
+    """Batches per second of the loader alone, over those that training takes: 1 and less, the loader sets the pace.
+
+    >>> loader_alone(0.02, 0.1, 1.0), loader_alone(0.05, 0.1, 2.0), loader_alone(0.0, 0.1, None)
+    (5.0, 1.0, None)
+    """
+    return step / (batches or 1.0) / alone if alone > 0 else None

@@ -14,32 +14,31 @@ from typing import IO, Any
 from rich.console import Console
 from rich.text import Text
 
-from advisor.blocks import Block
-from advisor.models import Series
+from advisor.blocks import Block, Words, diagnosis_blocks
+from advisor.models import Diagnosis, Knowledge, Lang, Profile
 from advisor.report.terminal import PART_STYLE, SEVERITY_STYLE
 
 HEIGHT = 5
 SPARKS = "▁▂▃▄▅▆▇█"
-POINTS = 32
+POINTS = 24
+SHOWN = ("hw.gpu.utilization", "process.cpu.utilization", "ml.step.time")
 ESC = "\x1b"
 
 
-def footer_lines(
-    blocks: Sequence[Block], series: Sequence[tuple[str, Series | None, str]], title: str, width: int
-) -> list[Text]:
-    """`HEIGHT` lines of at most `width` cells: a rule with `title`, the step, the series, the headline, its lede.
-
-    `series` are (label, values from 0 to 1, the last value in words).
-    """
+def live_lines(found: Diagnosis, knowledge: Knowledge, lang: Lang, title: str, width: int) -> list[Text]:
+    """`HEIGHT` lines of at most `width` cells: a rule with `title`, the step, the machine, the headline, its lede."""
+    words = Words(knowledge, lang)
     by_kind: dict[str, Block] = {}
-    for block in blocks:
+    for block in diagnosis_blocks(found, knowledge, lang):
         by_kind.setdefault(block["kind"], block)
+    seconds = words.value(found.profile.duration_s, "run.duration")
     lines = [
-        Text(f"── {title} ".ljust(width, "─"), style="dim"),
+        Text(f"── advisor · {seconds} · {title} ", style="dim"),
         _step(by_kind.get("steps"), width),
-        _sparks(series),
+        _machine(found.profile, words),
         *_headline(by_kind.get("headline", {"title": ""})),
     ]
+    lines[0].append("─" * max(0, width - lines[0].cell_len))
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return lines
@@ -68,11 +67,17 @@ def _step(b: Block | None, width: int) -> Text:
     return line
 
 
-def _sparks(series: Sequence[tuple[str, Series | None, str]]) -> Text:
+def _machine(profile: Profile, words: Words) -> Text:
+    """The series that tell how busy the machine is: a share as it is, anything else against its own highest value."""
     line = Text()
-    for label, values, last in series:
-        if values is not None:
-            line.append(f"{label} ", style="dim").append(sparkline(values.v), style="dark_cyan").append(f" {last}   ")
+    for name in SHOWN:
+        series, spec = profile.series.get(name), words.knowledge.facts.get(name)
+        if series is None or not series.v:
+            continue
+        top = 1.0 if spec and spec.high == 1 else max(*series.v, 1e-9)
+        line.append(f"{words.label(name)} ", style="dim")
+        line.append(sparkline([v / top for v in series.v]), style="dark_cyan")
+        line.append(f" {words.value(series.v[-1], name)}   ")
     return line
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from time import perf_counter, thread_time
 from typing import Any
 
-from . import extras, fail, fetch, steps
+from . import extras, fail, fetch, probe_loader, steps
 
 _undo: list[tuple[Any, str, Any]] = []
 _handles: list[Any] = []
@@ -136,6 +136,8 @@ def _waited(iterator: Any, busy: Any, cpu: float, start: float, batch: Any) -> A
             loader = vars(iterator)["_advisor_loader"]
             steps.recorder.waited(loader, busy, now - start, thread_time() - cpu)
             extras.arrived(loader.index, batch)
+            if probe_loader.WANTED:
+                probe_loader.after(iterator, loader)
     except Exception as error:
         fail("measuring DataLoader.__next__", error)
     return batch

@@ -1,0 +1,112 @@
+"""The commands that tell what is known: answers, the page, reports, the knowledge base."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+from advisor.cli.shared import Options, open_advisor, print_json, print_page, write_file
+from advisor.errors import InputError
+from advisor.text import locale_language
+
+
+def ask(options: Options) -> int:
+    """Answer a question: about the attached profile, else the latest run, else from the knowledge base."""
+    advisor = open_advisor()
+    attached = advisor.diagnose_file(options.profile) if options.profile else None
+    if options.batch:
+        for item, answer in advisor.ask_batch(options.batch, attached, lang=options.lang):
+            print(json.dumps({"id": item, **advisor.answer_document(answer)}, ensure_ascii=False), flush=True)
+        return 0
+    if attached:
+        answer = advisor.ask_about(options.question, attached, lang=options.lang)
+    else:
+        answer = advisor.ask(options.question, lang=options.lang)
+    if options.json:
+        print_json(advisor.answer_document(answer))
+    else:
+        print_page(answer.blocks, sys.stdout)
+    return 0
+
+
+def serve(options: Options) -> int:
+    """Serve the chat page and the REST API on this machine."""
+    from advisor.serve import LOOPBACK
+    from advisor.serve import serve as serve_forever
+
+    if options.host not in LOOPBACK:
+        print(f"advisor: everyone who reaches {options.host} can read the runs and ask", file=sys.stderr)
+    ready: Callable[[str], None] = lambda url: print(f"advisor is at {url}  (Ctrl-C stops it)", flush=True)  # noqa: E731
+    serve_forever(open_advisor(), options.host, options.port, ready)
+    return 0
+
+
+def report(options: Options) -> int:
+    """Render a diagnosis as a report that can be attached to a ticket."""
+    from advisor.pipeline import report_formats
+
+    language, wanted = options.lang or locale_language(), report_formats(options.format)
+    folder = options.out or (options.source.parent if len(wanted) > 1 else None)
+    advisor = open_advisor()
+    diagnosis = advisor.diagnose_file(options.source)
+    for name in wanted:
+        text = advisor.report(diagnosis, name, language)
+        if folder is None:
+            print(text, end="")
+        else:
+            target = folder / f"{options.source.stem}.report.{name}"
+            write_file(target, text)
+            print(target)
+    return 0
+
+
+def explain(options: Options) -> int:
+    """Show the page of a rule: what it tests, where its limits come from, what to do."""
+    blocks = open_advisor().rule_page(options.rule, options.lang or locale_language())
+    if options.json:
+        print_json({"rule": options.rule, "blocks": list(blocks)})
+    else:
+        print_page(blocks, sys.stdout)
+    return 0
+
+
+def rules(options: Options) -> int:
+    """List the rules of the knowledge base, or write them as web pages."""
+    advisor = open_advisor()
+    if options.pages:
+        print(advisor.write_pages(options.pages))
+        return 0
+    language, knowledge = options.lang or locale_language(), advisor.knowledge
+    rows = [
+        {"id": r.id, "area": r.area, "topic": r.topic, "severity": r.severity, "title": r.title.get(language)}
+        for r in sorted(knowledge.rules.values(), key=lambda r: (r.area, r.id))
+    ]
+    if options.json:
+        print_json(rows)
+        return 0
+    width = max((len(r["id"]) for r in rows), default=0)
+    for row in rows:
+        print(f"{row['area']:<14} {row['id']:<{width}}  {row['severity']:<8}  {row['title']}")
+    return 0
+
+
+def check(options: Options) -> int:
+    """Prove a knowledge folder: every problem as file:line. Exits 1 when there is one."""
+    from advisor.kb import gate
+
+    if options.folder and not options.folder.is_dir():
+        raise InputError(f"{options.folder} is not a folder; give the one that holds facts.yaml and rules/")
+    knowledge, cases, problems = gate.check(options.folder)
+    for problem in problems:
+        print(problem)
+    print(f"{len(knowledge.rules)} rules, {cases} cases, {len(problems)} problems", file=sys.stderr)
+    return int(bool(problems))
+
+
+def new_rule(options: Options) -> int:
+    """Write the scaffold of a rule that passes `advisor check`."""
+    from advisor.kb import scaffold
+
+    print(scaffold.new_rule(options.rule, options.area, options.topic, options.folder))
+    return 0
