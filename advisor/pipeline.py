@@ -96,7 +96,7 @@ class Advisor:
         Raises:
             InputError: when it is neither.
         """
-        from advisor.readers import read_document
+        from advisor.readers.document import read_document
         from advisor.readers.patches import carry
 
         return carry(judge(profile.restore(read_document(document), self.knowledge.facts), self.engine), document)
@@ -107,7 +107,9 @@ class Advisor:
 
     def diagnose_files(self, paths: Sequence[Path]) -> list[Diagnosis]:
         """Judge files: every profile and script for itself, all saved metrics pages together (raises InputError)."""
-        from advisor.readers import read_file, read_scrapes, recognise
+        from advisor.readers.document import read_file
+        from advisor.readers.recognise import recognise
+        from advisor.readers.scrapes import read_scrapes
 
         kinds = {path: recognise(path) for path in paths}
         found = [self.diagnose_script(path) for path in kinds if kinds[path] == "script"]
@@ -134,7 +136,7 @@ class Advisor:
             InputError: when no address answers with metrics of a known kind.
         """
         from advisor.collect.scrape import scrape
-        from advisor.readers import read_targets
+        from advisor.readers.scrapes import read_targets
 
         started = now()
         scraped = scrape(list(dict.fromkeys([url, *also])), seconds, progress)

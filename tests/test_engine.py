@@ -17,7 +17,7 @@ from advisor.kb import default_folder
 from advisor.kb.build import Loader
 from advisor.models import Condition, Diagnosis, Rule, Text, When
 from advisor.profile import build, restore
-from advisor.readers import read_document
+from advisor.readers.document import read_document
 from advisor.report.document import diagnosis_document
 
 LOADER = Loader(default_folder())

@@ -11,10 +11,11 @@ import pytest
 from advisor import kb
 from advisor.errors import InputError
 from advisor.models import Value
-from advisor.readers import read_scrapes, read_targets, recognise
 from advisor.readers.metrics import Target, readings
 from advisor.readers.metrics.window import Window
 from advisor.readers.prometheus import parse
+from advisor.readers.recognise import recognise
+from advisor.readers.scrapes import read_scrapes, read_targets
 
 SHARED = Path("/work/shared/artifacts/prometheus_text")
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="no samples of real exporters here")

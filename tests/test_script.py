@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from advisor.errors import InputError
 from advisor.models import Fact, Reading
-from advisor.readers import recognise
+from advisor.readers.recognise import recognise
 from advisor.readers.script import read_command, read_script
 
 IMPORTS = "import argparse, gc, os\nimport torch\nfrom torch.utils.data import DataLoader\n"
