@@ -29,6 +29,7 @@ from advisor.collect.pressure import Pressure
 from advisor.collect.probe import DiskProbe, LoaderProbe, MatmulProbe, MemoryProbe, NetworkProbe
 from advisor.collect.process import Process
 from advisor.collect.rdma import Rdma
+from advisor.collect.stacks import PySpy
 from advisor.models import Reading, Series, Source, SourceState
 
 __all__ = ["Collector", "NotYet", "Sample", "Sampler", "default_collectors", "read_now", "replay", "sample"]
@@ -63,7 +64,8 @@ class _Watch(threading.Thread):
     def __init__(self, collector: Collector, interval_s: float, timeout_s: float) -> None:
         super().__init__(name=f"collect {collector.kind} {collector.origin}", daemon=True)
         self.collector = collector
-        self._pause, self._timeout = interval_s, timeout_s
+        self._pause = interval_s
+        self._timeout = timeout_s + getattr(collector, "takes_s", 0.0)  # one read may be meant to last
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._samples: list[Sample] = []
@@ -215,7 +217,10 @@ def sample(
     seconds: float, pid: int | None = None, progress: Callable[[float], None] | None = None
 ) -> tuple[Reading, ...]:
     """Watch this machine, and the tree of `pid`, for `seconds`; `progress` hears 0 to 1."""
-    sampler = Sampler(default_collectors(pid), interval_s=min(1.0, max(0.1, seconds / 10)))
+    collectors = default_collectors(pid)
+    if pid is not None:
+        collectors.append(PySpy(pid, seconds))
+    sampler = Sampler(collectors, interval_s=min(1.0, max(0.1, seconds / 10)))
     sampler.start()
     began = time.monotonic()
     try:
@@ -238,8 +243,8 @@ def read_now(collector: Collector) -> Reading:
 def replay(captures: Sequence[Mapping[str, Any]]) -> tuple[Reading, ...]:
     """The readings of stored captures; nothing of this machine is read."""
     probes: list[Collector] = [DiskProbe(), MemoryProbe(), MatmulProbe(), NetworkProbe(("replayed:1",))]
-    probes.append(LoaderProbe((sys.executable,)))
-    known = {(c.kind, c.origin): c for c in (*default_collectors(), *probes)}
+    further: list[Collector] = [LoaderProbe((sys.executable,)), PySpy(None, 0.0)]
+    known = {(c.kind, c.origin): c for c in (*default_collectors(), *probes, *further)}
     start = min((c["samples"][0]["t"] for c in captures if c["samples"]), default=0.0)
     readings = []
     for capture in captures:

@@ -7,6 +7,7 @@ program's own code with what was running inside it, and how often it was seen.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -86,7 +87,8 @@ class PySpy:
     once = True
 
     def __init__(self, pid: int | None, seconds: float) -> None:
-        self._pid, self._seconds = pid, max(1, round(seconds))
+        self._pid, self._seconds = pid, max(1, math.floor(seconds) - 1)  # starting and writing take a part of a second
+        self.takes_s = seconds
 
     def read(self) -> Sample:
         """py-spy's raw stacks over the window."""
@@ -100,6 +102,8 @@ class PySpy:
         )  # fmt: skip
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            if "Failed to find python version" in done.stderr:
+                raise FileNotFoundError(f"process {self._pid} is no Python that py-spy knows")
             if "ermission" in done.stderr or "Operation not permitted" in done.stderr:
                 raise PermissionError(
                     f"py-spy may not read process {self._pid}; run advisor as its owner with "
