@@ -193,7 +193,7 @@ def test_only_physical_interfaces_count(tmp_path: Path) -> None:
         (tmp_path / "sys/class/net" / name).mkdir(parents=True)
     names = ["lo", *links]
     put(tmp_path / "proc/net", {"dev": net(0, 0, 0, names), "snmp": snmp(0, 0)})
-    network = Network(str(tmp_path / "proc"), str(tmp_path / "sys"))
+    network = Network(None, str(tmp_path / "proc"), str(tmp_path / "sys"))
     first = network.read()
     put(tmp_path / "proc/net", {"dev": net(10_000_000_000, 2_000_000_000, 5, names), "snmp": snmp(10000, 200)})
     found = facts_of(network, [first, network.read()])
@@ -207,7 +207,7 @@ def test_only_physical_interfaces_count(tmp_path: Path) -> None:
 
 def test_a_container_has_only_the_interface_it_was_given(tmp_path: Path) -> None:
     put(tmp_path, {"net/dev": net(0, 0, 0, ["lo", "eth0"]), "net/snmp": snmp(50, 40)})
-    network = Network(str(tmp_path), str(tmp_path / "sys"))
+    network = Network(None, str(tmp_path), str(tmp_path / "sys"))
     sample_ = network.read()
     assert set(sample_["interfaces"]) == {"eth0"}
     assert "system.network.tcp.retransmit.fraction" not in facts_of(network, [sample_, sample_])
@@ -236,3 +236,18 @@ def test_counts_agree_with_psutil() -> None:
     assert found["system.cpu.physical.count"] == psutil.cpu_count(logical=False)
     assert found["system.memory.limit"] == psutil.virtual_memory().total
     assert found["system.memory.available"] == pytest.approx(psutil.virtual_memory().available, rel=0.05)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a network namespace of its own needs root")
+def test_the_network_is_the_one_that_the_job_sees() -> None:
+    process = subprocess.Popen(["unshare", "--net", "sleep", "30"])
+    try:
+        deadline = time.monotonic() + 5
+        while os.readlink(f"/proc/{process.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with pytest.raises(FileNotFoundError, match="loopback"):
+            Network(process.pid).read()
+    finally:
+        process.kill()
+        process.wait()

@@ -223,7 +223,7 @@ Speed: Unknown
 def test_a_bond_with_a_member_that_is_not_up_is_degraded(tmp_path: Path, state: str, degraded: bool) -> None:
     row = "eth0: 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
     put(tmp_path, {"net/dev": f"Inter-|\n face |\n{row}", "net/bonding/bond0": BOND.format(state=state)})
-    network = Network(str(tmp_path), str(tmp_path / "sys"))
+    network = Network(None, str(tmp_path), str(tmp_path / "sys"))
     found = facts_of(network, [network.read()] * 2)
     assert found["hw.network.bond.degraded"] is degraded
     assert found.get("hw.network.bond.degraded where") == ("bond0: eth1" if degraded else None)

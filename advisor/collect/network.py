@@ -32,13 +32,15 @@ LEAST_SEGMENTS = 100  # of fewer segments a share of retransmissions means nothi
 
 
 class Network:
-    """Rates over all physical interfaces; link facts of single ones."""
+    """Rates over all physical interfaces that `pid` (or this process) sees; link facts of single ones."""
 
     kind = "network"
     origin = "/proc/net/dev"
 
-    def __init__(self, proc: str = "/proc", sys: str = "/sys") -> None:
-        self._proc, self._net = Path(proc), Path(sys) / "class/net"
+    def __init__(self, pid: int | None = None, proc: str = "/proc", sys: str = "/sys") -> None:
+        # The job may live in a network namespace of its own: a process's view is below its own folder.
+        self._proc = Path(proc) if pid is None else Path(proc) / str(pid)
+        self._net = Path(sys) / "class/net"
         self._physical: dict[str, bool] = {}
         self._links: dict[str, list[int | None]] = {}
         self._bonds: dict[str, str] = {}

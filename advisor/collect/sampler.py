@@ -49,7 +49,7 @@ def default_collectors(pid: int | None = None) -> list[Collector]:
         Disk(),
         FileSystem(pid),
         Nfs(pid),
-        Network(),
+        Network(pid),
         Rdma(),
         Process(pid),
         Memory(pid),
