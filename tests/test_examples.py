@@ -5,50 +5,39 @@ from __future__ import annotations
 import pytest
 from example_runs import Scenario, check_facts, check_rule, check_twin, params
 
-HOOK = "the training hook does not measure this yet"
-WINDOW = "the rule applies to runs of 300 s and more"
-
 SCENARIOS = (
     Scenario(
         "tokenising", "examples/tokenize_in_loop.py", "tokenize-on-the-fly",
         ("config.tokenize_on_the_fly == true", "ml.step.data_wait.exposed.fraction > 0.25",
          "ml.dataloader.batch.cpu.fraction > 0.5"),
-        pending={"facts": HOOK, "rule": HOOK},
     ),
     Scenario(
         "collate", "examples/heavy_collate.py", "collate-main-thread",
         ("ml.step.data_wait.exposed.fraction > 0.25", "ml.dataloader.collate.fraction > 0.5"),
-        pending={"facts": HOOK, "rule": HOOK},
     ),
     Scenario(
         "padding", "examples/padding_waste.py", "padding-waste", ("ml.padding.fraction > 0.4",),
-        pending={"facts": HOOK, "rule": HOOK},
     ),
     Scenario(
-        "memory-leak", "examples/memory_leak.py --seconds 12", "host-memory-leak",
+        "memory-leak", "examples/memory_leak.py --seconds 25", "host-memory-leak",
         ("process.memory.anon.slope > 1e7", "derived.memory.exhaustion.time < 86400",
          "process.memory.anon.rising.fraction > 0.75"),
-        pending={"facts": "a rising fraction needs 30 s of samples", "rule": WINDOW},
     ),
     Scenario(
         "slowdown", "examples/slowdown.py --seconds 12", "throughput-drift",
         ("ml.step.count >= 100", "ml.step.time.trend > 0.15"),
-        pending={"facts": HOOK, "rule": WINDOW},
     ),
     Scenario(
         "checkpoints", "examples/frequent_checkpoints.py", "checkpoint-stall",
         ("ml.checkpoint.blocking.fraction > 0.2",),
-        pending={"facts": HOOK, "rule": WINDOW},
     ),
     Scenario(
         "evaluation", "examples/frequent_evaluation.py", "evaluation-too-frequent",
         ("ml.evaluation.fraction > 0.4",),
-        pending={"facts": HOOK, "rule": WINDOW},
     ),
     Scenario(
         "short-epochs", "examples/short_epochs.py", "epoch-start-stall",
         ("config.dataloader.persistent_workers == false", "ml.step.data_wait.epoch_start.fraction > 0.15"),
-        pending={"facts": HOOK, "rule": HOOK},
     ),
     Scenario(
         "threads", "examples/thread_oversubscription.py", "thread-oversubscription",
@@ -56,18 +45,15 @@ SCENARIOS = (
     ),
     Scenario(
         "float64", "examples/float64_by_accident.py", "fp64-accidental", ('config.model.dtype == "float64"',),
-        pending={"rule": "the rule asks for a GPU's counters"},
     ),
     Scenario("anomaly-mode", "examples/anomaly_mode.py", "debug-modes-on", ("config.anomaly_mode == true",)),
     Scenario(
-        "python-loop", "examples/python_loop.py", "python-loop-quadratic",
-        ("trace.python.forloop_indexing.count > 0",),
-        pending={"facts": "needs stack samples or a trace", "rule": "the rule asks for a GPU"},
+        "python-loop", "examples/python_loop.py", "python-code-in-step",
+        ("process.code.hotspot.fraction > 0.3", "process.code.interpreter.fraction > 0.2"),
     ),
     Scenario(
         "straggler", "-m torch.distributed.run --standalone --nproc-per-node 2 examples/straggler_rank.py",
         "straggler-rank", ("config.distributed.world_size == 2", "derived.rank.straggler.fraction > 0.1"),
-        pending={"facts": "ranks that wait for each other have equal step times", "rule": "needs that fact"},
     ),
 )  # fmt: skip
 

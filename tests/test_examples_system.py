@@ -26,26 +26,22 @@ SCENARIOS = (
         ("container.memory.limit < 1e9", "system.paging.refault.rate > 5000", "process.disk.read.rate > 5e7",
          "ml.step.data_wait.exposed.fraction > 0.3"),
         limits=("memory --limit 600M", "memory --limit 600M"),
-        pending={"rule": "the rule does not explain dataloader-no-workers, which comes first"},
     ),
     Scenario(
         "slow-disk", FILES, "io-wait-bound",
         ("ml.step.data_wait.exposed.fraction > 0.3", "ml.dataloader.batch.cpu.fraction < 0.2"),
         twin="", limits=("disk --read 3M", "disk"),
-        pending={"rule": "on a busy machine a wait for a disk hardly shows as iowait"},
     ),
     Scenario(
         "slow-fuse", FILES, "fuse-overhead",
         ("ml.step.data_wait.exposed.fraction > 0.3", "ml.dataloader.batch.cpu.fraction < 0.2",
-         'system.filesystem.type == "fuse"'),
+         'process.data.filesystem.type == "fuse"'),
         twin="", limits=("fuse --delay-ms 80", "fuse"),
-        pending={"facts": "only the working directory's file system is looked at", "rule": "needs that fact"},
     ),
     Scenario(
         "slow-network", "examples/two_ranks.py", "comm-bound",
         ("config.distributed.world_size == 2", 'comm.backend == "gloo"', "trace.comm.exposed.fraction > 0.1"),
         twin="", limits=("network --rate 100mbit", "network"),
-        pending={"facts": "time in collectives is not measured yet", "rule": "needs that fact"},
     ),
 )  # fmt: skip
 
