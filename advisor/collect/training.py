@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from advisor.collect.base import Facts
+from advisor.collect.stacks import stack_facts
 from advisor.collect.training_facts import loader_facts, memory_facts, place, process_facts
 from advisor.collect.training_model import batch_facts, model_facts
 from advisor.collect.training_parallel import parallel_facts, rank_facts
+from advisor.collect.training_phases import inference, phase_facts
 from advisor.collect.training_steps import Steps, combine
 from advisor.models import Reading, Series, Source, SourceState
 
 KIND = "training hook"
 HOOK = Path(__file__).parent / "hook"
+_KINDS = {"process": "processes", "worker": "workers", "stacks": "stacks"}  # of output files, by how the name begins
 FILES = 5000  # the most output files that are read: a run of thousands of processes is judged by the first ones
 
 
@@ -34,9 +37,11 @@ def read(folder: Path) -> dict[str, Any]:
     """Everything the hook wrote into `folder`, JSON-able; files that are being replaced are skipped.
 
     Keys: ``loaded`` (did any Python load the hook), ``processes``, ``workers``, ``failures`` (sentences) and
-    ``unreadable`` (file names). A caller may add ``started``, the run's start in seconds since the epoch.
+    ``unreadable`` (file names) and ``stacks`` (sampled rows per process). A caller may add
+    ``started``, the run's start in seconds since the epoch.
     """
-    found: dict[str, Any] = {"loaded": False, "processes": [], "workers": [], "failures": [], "unreadable": []}
+    found: dict[str, Any] = {"loaded": False, "failures": [], "unreadable": []}
+    found |= {kind: [] for kind in _KINDS.values()}
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     found["loaded"] = "loaded" in names
     for name in [n for n in names if n.endswith((".json", ".txt"))][:FILES]:
@@ -45,8 +50,8 @@ def read(folder: Path) -> dict[str, Any]:
             if name.startswith("failure-"):
                 found["failures"].append(text.strip())
             else:
-                found["processes" if name.startswith("process-") else "workers"].append(json.loads(text))
-        except (OSError, ValueError):
+                found[_KINDS[name.partition("-")[0]]].append(json.loads(text))
+        except (OSError, ValueError, KeyError):
             found["unreadable"].append(name)
     return found
 
@@ -146,6 +151,10 @@ def _reading(capture: Mapping[str, Any], process: Mapping[str, Any], rank: int |
         rank_facts(facts, list(ranks.values()))
     if loader is not None:
         batch_facts(facts, process, steps, process["loaders"].index(loader), place(loader["where"], process["cwd"]))
+    phase_facts(facts, process, workers, steps)
+    sampled = capture.get("stacks", ())
+    own = next((s for s in sampled if s["pid"] == process["pid"] and s["role"] == "main"), None)
+    stack_facts(facts, own, [s for s in sampled if s["ppid"] == process["pid"] and s["role"] == "worker"])
     shift = process["started"] - capture.get("started", process["started"])
     series = {name: Series(tuple(round(t + shift, 3) for t in s.t), s.v) for name, s in steps.series().items()}
     return Reading(Source(KIND, _origin(process), "ok", _note(capture, process, steps)), facts.all(), series)
@@ -164,9 +173,7 @@ def _where(loader: Mapping[str, Any], cwd: str) -> str | None:
 def _phase(process: Mapping[str, Any]) -> str | None:
     if process["ends"]:
         return "training"
-    batches = sum(loader["batches"] for loader in process["loaders"])
-    no_grad = sum(loader["no_grad"] for loader in process["loaders"])
-    return "inference" if batches >= 5 and no_grad > batches / 2 else None
+    return "inference" if inference(process) else None
 
 
 def _origin(process: Mapping[str, Any]) -> str:

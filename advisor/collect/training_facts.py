@@ -77,20 +77,34 @@ def loader_facts(facts: Facts, loader: Mapping[str, Any], workers: Sequence[Mapp
     facts.add("config.dataloader.prefetch_factor", loader["prefetch_factor"], "{batch}", where)
     facts.add("config.dataloader.dataset", loader["dataset"], "{string}", where)
     facts.add("config.dataloader.iterable", loader["iterable"], "{bool}", where)
-    batches, wall, cpu = _batch(loader, workers)
-    if batches > 0:
-        facts.add("ml.dataloader.batch.time", wall / batches, "s", where)
-        facts.add("ml.dataloader.batch.cpu_time", min(cpu, wall) / batches, "s", where)
-
-
-def _batch(loader: Mapping[str, Any], workers: Sequence[Mapping[str, Any]]) -> tuple[int, float, float]:
-    """Batches, wall and CPU seconds; the first batch (of a loader, of a worker) is left out when there are more."""
-    if not loader["num_workers"]:
-        first = loader["batches"] > 1
-        wall = loader["wall"] - first * loader["first_wall"]
-        return loader["batches"] - first, wall, loader["cpu"] - first * loader["first_cpu"]
     own = [w for w in workers if (w["dataset"], w["length"]) == (loader["dataset"], loader["length"])] or workers
-    return sum(w["batches"] for w in own), sum(w["wall"] for w in own), sum(w["cpu"] for w in own)
+    batch = _in_workers(own) if loader["num_workers"] else _in_process(loader)
+    if batch is not None:
+        wall, cpu, collate = batch
+        facts.add("ml.dataloader.batch.time", wall, "s", where)
+        facts.add("ml.dataloader.batch.cpu_time", None if cpu is None else min(cpu, wall), "s", where)
+        facts.share("ml.dataloader.collate.fraction", ratio(collate, wall), where)
+
+
+def _in_process(loader: Mapping[str, Any]) -> tuple[float, float | None, float] | None:
+    """Wall, CPU and collate seconds of a batch; the first is left out when there are more."""
+    first = int(loader["batches"] > 1)
+    batches = loader["batches"] - first
+    if batches <= 0:
+        return None
+    wall = (loader["wall"] - first * loader["first_wall"]) / batches
+    collate = (loader["collate"] - first * loader["first_collate"]) / batches
+    return wall, ratio(loader["cpu"], loader["timed"]), collate
+
+
+def _in_workers(workers: Sequence[Mapping[str, Any]]) -> tuple[float, float | None, float] | None:
+    """The same over all workers, each process without its first batch; that one when there are no others."""
+    batches = sum(w["batches"] for w in workers)
+    if batches <= 0:
+        firsts = [w["first"] for w in workers if w.get("first") is not None]
+        return (sum(firsts) / len(firsts), None, 0.0) if firsts else None
+    wall, cpu, collate = (sum(w.get(name, 0.0) for w in workers) / batches for name in ("wall", "cpu", "collate"))
+    return wall, cpu, collate
 
 
 def memory_facts(facts: Facts, snapshots: Sequence[Sequence[Any]]) -> None:

@@ -15,7 +15,9 @@ from advisor.collect.base import Facts, picture
 from advisor.models import Series
 
 BIN = math.log(1.02)  # width of the hook's histogram bins, as a logarithm
-SUMS = ("wait", "exposed", "cpu", "optimizer", "batches", "samples", "unsure")
+SUMS = ("wait", "exposed", "optimizer", "forward", "backward", "batches", "samples", "unsure",
+        "epoch", "sampled", "sampled_time", "syncs", "sync", "copies", "copy")  # fmt: skip
+ENOUGH = 100  # steps from which a hundredth of them, or a third, is a number
 
 
 @dataclass
@@ -45,8 +47,28 @@ class Steps:
             variance = max(0.0, self.square / self.count - mean * mean)
             facts.add("ml.step.time.cv", math.sqrt(variance) / mean, "1")
         facts.share("ml.step.optimizer.fraction", self.sums["optimizer"] / self.total)
+        if self.count >= ENOUGH:
+            facts.share("ml.step.time.outlier.fraction", self._outliers(mean))
+            facts.add("ml.step.time.trend", self._trend(), "1")
         if self.loaders:
             self._data_facts(facts, process, where)
+
+    def _outliers(self, mean: float) -> float:
+        limit = 5 * math.sqrt(max(0.0, self.square / self.count - mean * mean))
+        return sum(often for seconds, often in self.times if abs(seconds - mean) > limit) / self.count
+
+    def _trend(self) -> float | None:
+        """The median of the last third over that of the first: a spell at one end is no drift."""
+        done, first, last = 0.0, [], []
+        for _, often, seconds, _ in self.points:
+            place = (done + often / 2) / self.count
+            done += often
+            if place < 1 / 3:
+                first.append((seconds / often, int(often)))
+            elif place > 2 / 3:
+                last.append((seconds / often, int(often)))
+        before = _quantile(first, 0.5)
+        return _quantile(last, 0.5) / before - 1 if before > 0 else None
 
     def _data_facts(self, facts: Facts, process: Mapping[str, Any], where: str | None) -> None:
         wait, batches = self.sums["wait"], self.sums["batches"]
@@ -57,6 +79,9 @@ class Steps:
         # On a GPU the waits count only when its queue could be looked at; other devices cannot be asked.
         if device == "cpu" or (device == "cuda" and self.sums["unsure"] < 0.1 * batches):
             facts.share("ml.step.data_wait.exposed.fraction", self.sums["exposed"] / self.total, where)
+        if device == "cpu" and self.sums["backward"]:  # on a GPU these are the times of queueing, not of computing
+            facts.share("ml.step.forward.fraction", self.sums["forward"] / self.total)
+            facts.share("ml.step.backward.fraction", self.sums["backward"] / self.total)
         facts.add("ml.step.batches", batches / self.count, "{batch}")
         if self.sums["samples"]:
             facts.add("ml.throughput.samples", self.sums["samples"] / self.total, "{sample}/s")
@@ -96,7 +121,7 @@ def _add(steps: Steps, count: int, time: float, square: float, sums: Mapping[str
     steps.total += time
     steps.square += square
     for name in SUMS:
-        steps.sums[name] += sums[name]
+        steps.sums[name] += sums.get(name, 0.0)
 
 
 def _quantile(times: Sequence[tuple[float, int]], share: float) -> float:

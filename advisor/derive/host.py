@@ -12,7 +12,7 @@ from advisor.derive.formula import formula
     optional=("container.cpuset.count", "container.cpu.limit", "system.cpu.logical.count"),
 )
 def usable_cpus(affinity: float | None, quota: float | None, logical: float | None) -> float | None:
-    """CPUs the job may really use: the least of affinity mask, cgroup quota and machine (sched_getaffinity(2), cpu.max).
+    """CPUs the job may really use: the least of affinity mask, cgroup quota and machine (sched_getaffinity).
 
     >>> usable_cpus(12, 4.5, 64), usable_cpus(None, None, 8), usable_cpus(None, 64.0, 2)
     (4.5, 8, 2)

@@ -12,10 +12,10 @@ from typing import Any
 
 from . import output
 
-_STDLIB = tuple(os.path.join(sysconfig.get_paths()[name], "") for name in ("stdlib", "platstdlib"))
-_PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+STDLIB = tuple(os.path.join(sysconfig.get_paths()[name], "") for name in ("stdlib", "platstdlib"))
+PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
 _SCRIPTS = os.path.join(sysconfig.get_paths()["scripts"], "")
-_HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
 
 def where(frame: FrameType | None) -> str | None:
@@ -27,9 +27,9 @@ def where(frame: FrameType | None) -> str | None:
             break
         file = frame.f_code.co_filename
         full = os.path.normpath(os.path.join(output.CWD, file))
-        package = any(part in full for part in _PACKAGES)
-        library = full.startswith(_STDLIB) and not package
-        if not (library or file.startswith("<frozen") or full.startswith((torch, _HERE))):
+        package = any(part in full for part in PACKAGES)
+        library = full.startswith(STDLIB) and not package
+        if not (library or file.startswith("<frozen") or full.startswith((torch, HERE))):
             place = (file if file.startswith("<") else full) + f":{frame.f_lineno}"
             if not package and not full.startswith(_SCRIPTS):
                 return place
@@ -108,6 +108,12 @@ def _compiled() -> bool | None:
     return True if dynamo.counters["frames"].get("ok", 0) > 0 else None
 
 
+def compiles() -> bool:
+    """Whether torch.compile has begun to compile anything in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return dynamo is not None and dynamo.counters["frames"].get("total", 0) > 0
+
+
 def _optimizer(optimizer: Any) -> dict[str, Any]:
     counts: dict[tuple[str, str], int] = {}
     for group in optimizer.param_groups:
@@ -145,6 +151,25 @@ def cuda_ready() -> Any:
     """``torch.cuda`` when this process has already started CUDA, else None; never starts it."""
     cuda = sys.modules.get("torch.cuda")
     return cuda if cuda is not None and cuda.is_initialized() else None
+
+
+_leaf: Any = None
+
+
+def autograd_nodes() -> int | None:
+    """A number that grows by one for every operation autograd records in this thread; None where it records none.
+
+    Asking is itself such an operation.
+    """
+    global _leaf  # noqa: PLW0603
+    torch = sys.modules["torch"]
+    if not torch.is_grad_enabled() or not hasattr(torch, "is_inference_mode_enabled"):
+        return None
+    if torch.is_inference_mode_enabled():
+        return None
+    if _leaf is None:
+        _leaf = torch.zeros(1, device="cpu", requires_grad=True)
+    return int(_leaf.view(1).grad_fn._sequence_nr())  # noqa: SLF001
 
 
 def memory() -> dict[str, float] | None:

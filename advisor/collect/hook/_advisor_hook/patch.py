@@ -1,8 +1,7 @@
 """Puts probes into torch's DataLoader and optimizers, and takes them out again.
 
-A probe never adds a Python frame between the program and torch: it is a descriptor that acts when the method is
-looked up and hands back a C-level callable. Tracebacks and the places that warnings point to therefore stay
-exactly as they are without the hook. Nothing is counted here (steps.py, fetch.py) or written (output.py).
+How a probe stays unseen is in probe.py, what else is probed in phases.py. Nothing is counted here (steps.py,
+fetch.py) or written (output.py).
 """
 
 # ruff: noqa: SLF001 - the probed class is private to torch, and frames have no public name
@@ -13,45 +12,24 @@ import functools
 import os
 import sys
 import types
-from collections.abc import Callable
+from threading import get_ident
 from time import perf_counter, thread_time
 from typing import Any
 
-from . import extras, fail, fetch, probe_loader, steps
-
-_undo: list[tuple[Any, str, Any]] = []
-_handles: list[Any] = []
-_ABSENT = object()
-
-
-class Probe:
-    """Stands in for a method: looked up on an object it calls `bind(object)`, on the class it is the method."""
-
-    def __init__(self, method: Callable[..., Any], bind: Callable[[Any], Any]) -> None:
-        self.method = method
-        self.bind = bind
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self.method
-        try:
-            return self.bind(instance)
-        except Exception as error:
-            fail(f"measuring {self.method.__qualname__}", error)
-            return types.MethodType(self.method, instance)
-
-
-def then(method: Callable[..., Any], instance: Any, after: Callable[[Any], Any]) -> Any:
-    """A callable that returns ``after(method(instance))``, run by C code; `after` is skipped when `method` raises."""
-    return map(after, map(method, (instance,))).__next__
+from . import extras, fail, fetch, phases, probe_loader, stacks, steps
+from .probe import Probe, Timed, put, take_out, then
 
 
 def apply(module: types.ModuleType) -> None:
     """Hook one of torch's modules, right after the program imported it."""
+    steps.recorder.on_write = fetch.look = phases.look
+    steps.recorder.pauses.install()
     if module.__name__ == "torch.optim.optimizer":
         _optimizer(module)
+        stacks.sampler.start()
     elif module.__name__ == "torch.utils.data.dataloader":
         _dataloader(module)
+    phases.look()
 
 
 def undo() -> None:
@@ -61,17 +39,10 @@ def undo() -> None:
     """
     steps.recorder.stopped = True
     extras.undo()
-    while _undo:
-        owner, name, was = _undo.pop()
-        if was is _ABSENT:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, was)
-
-
-def _put(owner: Any, name: str, value: Any) -> None:
-    _undo.append((owner, name, vars(owner).get(name, _ABSENT)))
-    setattr(owner, name, value)
+    stacks.sampler.stop()
+    steps.recorder.pauses.remove()
+    steps.recorder.syncs.remove()
+    take_out()
 
 
 def _dataloader(module: types.ModuleType) -> None:
@@ -89,27 +60,40 @@ def _dataloader(module: types.ModuleType) -> None:
         return types.MethodType(init, instance)
 
     def bind_iter(instance: Any) -> Any:
-        return then(begin, instance, functools.partial(_iterating, instance))
-
-    def bind_next(instance: Any) -> Any:
-        recorder = steps.recorder
-        if "_advisor_loader" not in vars(instance):
-            recorder.iterating(None, instance)
-        loader = vars(instance)["_advisor_loader"]
-        if not loader.asked_loop:
-            loader.begun(sys._getframe(2))
-        busy = recorder.device_busy()
-        after = functools.partial(_waited, instance, busy, thread_time(), perf_counter())
-        return then(following, instance, after)
+        return then(begin, instance, functools.partial(_iterating, instance, perf_counter()))
 
     # Reading `DataLoader.__init__` off the class gives a plain function: frameworks wrap that one and put it back.
-    _put(loader, "__init__", Probe(init_by_class, bind_init))
-    _put(loader, "__iter__", Probe(begin, bind_iter))
-    _put(iterator, "__next__", Probe(following, bind_next))
-    for name in ("_MapDatasetFetcher", "_IterableDatasetFetcher"):
-        cls = getattr(fetchers, name)
-        method = vars(cls)["fetch"]
-        _put(cls, "fetch", Probe(method, functools.partial(fetch.bind, method)))
+    put(loader, "__init__", Probe(init_by_class, bind_init))
+    put(loader, "__iter__", Probe(begin, bind_iter))
+    put(iterator, "__next__", Next(following))
+    fetch.probe(fetchers)
+
+
+class Next:
+    """Stands in for an iterator's ``__next__``, as `Probe` does: every batch passes here."""
+
+    def __init__(self, method: Any) -> None:
+        self.method = method
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self.method
+        try:
+            recorder = steps.recorder
+            loader = vars(instance).get("_advisor_loader")
+            if loader is None:
+                recorder.iterating(None, instance)
+                loader = vars(instance)["_advisor_loader"]
+            if not loader.asked_loop:
+                loader.begun(sys._getframe(1))
+            if not loader.trains or recorder.evaluated is not None:
+                recorder.asked(loader)
+            cpu = thread_time() if loader.in_process and loader.samples_cpu() else None
+            after = functools.partial(_waited, instance, loader, cpu, perf_counter())
+            return map(after, map(self.method, (instance,))).__next__
+        except Exception as error:
+            fail("measuring DataLoader.__next__", error)
+            return types.MethodType(self.method, instance)
 
 
 def _made(loader: Any, frame: types.FrameType) -> None:
@@ -120,21 +104,28 @@ def _made(loader: Any, frame: types.FrameType) -> None:
         fail("finding the line that makes a DataLoader", error)
 
 
-def _iterating(loader: Any, iterator: Any) -> Any:
+def _iterating(loader: Any, start: float, iterator: Any) -> Any:
     try:
         if not steps.recorder.stopped:
-            steps.recorder.iterating(loader, iterator)
+            steps.recorder.iterating(loader, iterator, perf_counter() - start)
+            fetcher = getattr(iterator, "_dataset_fetcher", None)
+            if fetcher is not None and not isinstance(fetcher.collate_fn, Timed):
+                fetch.time_collate(fetcher, vars(iterator)["_advisor_loader"])
     except Exception as error:
         fail("describing a DataLoader", error)
     return iterator
 
 
-def _waited(iterator: Any, busy: Any, cpu: float, start: float, batch: Any) -> Any:
+def _waited(iterator: Any, loader: Any, cpu: float | None, start: float, batch: Any) -> Any:
     now = perf_counter()
     try:
-        if not steps.recorder.stopped:
-            loader = vars(iterator)["_advisor_loader"]
-            steps.recorder.waited(loader, busy, now - start, thread_time() - cpu)
+        recorder = steps.recorder
+        if not recorder.stopped:
+            recorder.waited(loader, start, now, None if cpu is None else thread_time() - cpu)
+            making = vars(iterator)["_advisor_new"]
+            if making is not None:
+                vars(iterator)["_advisor_new"] = None
+                recorder.epoch(loader, now, now - start + making)
             extras.arrived(loader.index, batch)
             if probe_loader.WANTED:
                 probe_loader.after(iterator, loader)
@@ -154,7 +145,7 @@ def _optimizer(module: types.ModuleType) -> None:
         _time_class_step(type(instance))
         return types.MethodType(init, instance)
 
-    _put(module.Optimizer, "__init__", Probe(init, bind))
+    put(module.Optimizer, "__init__", Probe(init, bind))
 
 
 def _time_class_step(cls: Any) -> None:
@@ -173,21 +164,20 @@ def _time_class_step(cls: Any) -> None:
 
     if not getattr(method, "_advisor", False):
         step._advisor = True  # type: ignore[attr-defined]
-        _put(owner, "step", step)
+        put(owner, "step", step)
 
 
 def _before_step(*_: Any) -> None:
-    try:
-        if not steps.recorder.stopped:
-            steps.recorder.step_begins()
-    except Exception as error:
-        fail("measuring Optimizer.step", error)
+    recorder = steps.recorder
+    if not recorder.stopped:
+        recorder.events.append((steps.BEGIN, get_ident(), perf_counter()))
 
 
 def _after_step(optimizer: Any, *_: Any) -> None:
     try:
-        if not steps.recorder.stopped:
-            steps.recorder.step_ends(optimizer)
+        recorder = steps.recorder
+        if not recorder.stopped:
+            recorder.step_ends(optimizer)
     except Exception as error:
         fail("measuring Optimizer.step", error)
 

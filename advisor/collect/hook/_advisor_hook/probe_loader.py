@@ -15,13 +15,14 @@ from time import perf_counter
 from typing import Any
 
 from . import output, steps
+from .loaders import Loader
 
 WANTED = float(os.environ.get("ADVISOR_LOADER_PROBE") or 0.0)  # seconds to read for; 0 is never
 BATCHES = 1000
 UNTRAINED = 500  # batches of a loader, after which a program without an optimizer is taken for inference
 
 
-def after(iterator: Any, loader: steps.Loader) -> None:
+def after(iterator: Any, loader: Loader) -> None:
     """A batch has arrived: when it is time, read on alone and do not come back."""
     trained = bool(steps.recorder.ends)
     if sys.modules["torch"].is_grad_enabled() if trained else loader.batches >= UNTRAINED:
@@ -34,7 +35,7 @@ def after(iterator: Any, loader: steps.Loader) -> None:
             os._exit(1)
 
 
-def _alone(iterator: Any, loader: steps.Loader) -> dict[str, Any]:
+def _alone(iterator: Any, loader: Loader) -> dict[str, Any]:
     """Batches and seconds, after what the workers had queued is used up."""
     following = type(iterator).__next__
     queued = (getattr(iterator, "_num_workers", 0) or 0) * (getattr(iterator, "_prefetch_factor", 0) or 0)

@@ -43,16 +43,16 @@ def _classify(file: str) -> tuple[str, str]:
     if file.startswith("<"):
         return "python", ""
     full = os.path.normpath(os.path.join(output.CWD, file))
-    for part in describe._PACKAGES:
+    for part in describe.PACKAGES:
         if part in full:
             package = full.rpartition(part)[2].partition(os.sep)[0].partition(".")[0]
             if package != "torch":
                 return "library", package
             data = os.path.join("torch", "utils", "data", "")
             return ("loader" if data in full else "torch"), package
-    if full.startswith(describe._HERE):
+    if full.startswith(describe.HERE):
         return "torch", ""
-    return ("python" if full.startswith(describe._STDLIB) else "own"), ""
+    return ("python" if full.startswith(describe.STDLIB) else "own"), ""
 
 
 class Sampler:
@@ -61,19 +61,24 @@ class Sampler:
     def __init__(self) -> None:
         self._wake: Any = None  # released to end the thread
         self._done: Any = None  # held by the thread while it lives
+        self.stopped = False
         self.forget()
 
     def forget(self) -> None:
         """Begin anew: at the start, and in a forked child, which inherits numbers but no thread."""
-        self.rows: dict[Any, list[float]] = {}
+        self.rows: dict[Any, list[int]] = {}
         self.samples = self.held = 0
         self.role = "main"
         self.written = 0.0
         self._wake = None
 
+    def clear(self) -> None:
+        """Drop what was seen so far."""
+        self.rows, self.samples, self.held = {}, 0, 0
+
     def start(self, role: str = "main") -> None:
         """Begin to sample, once."""
-        if self._wake is not None:
+        if self._wake is not None or self.stopped:
             return
         self.role = role
         self._wake, self._done = _thread.allocate_lock(), _thread.allocate_lock()
@@ -144,8 +149,15 @@ class Sampler:
         kept = sorted(self.rows.items(), key=lambda item: -item[1][0])[: ROWS // 2]
         self.rows = dict(kept)
 
+    def stop(self) -> None:
+        """Sample no more, whatever comes."""
+        self.stopped = True
+        self.pause()
+
     def write(self) -> None:
-        """Replace this process's file."""
+        """Replace this process's file; without samples there is none."""
+        if not self.samples:
+            return
         content = {
             "pid": os.getpid(),
             "ppid": output.parent(),
