@@ -266,6 +266,8 @@ COMPILED = (
 import json, logging
 logging.disable(logging.CRITICAL)
 from torch._dynamo.utils import counters
+for parameter in model.parameters():  # which branches are taken must not depend on chance
+    torch.nn.init.constant_(parameter, 0.1)
 @torch.compile(backend="eager")
 def forward(x):
     return (model(x).sum() * x.to(torch.float32).cpu().mean()).cpu()

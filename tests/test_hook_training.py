@@ -147,7 +147,9 @@ if __name__ == "__main__":
     assert 0.03 < done.value("ml.dataloader.batch.cpu_time") < 0.08  # 8 samples of 5 ms
     assert done.value("ml.dataloader.batch.time") >= done.value("ml.dataloader.batch.cpu_time")
     assert len(done.capture["workers"]) == workers  # one file per worker slot, all epochs in it
-    assert sum(w["batches"] for w in done.capture["workers"]) == 6 * epochs - workers * epochs  # the first of every process is apart
+    assert (
+        sum(w["batches"] for w in done.capture["workers"]) == 6 * epochs - workers * epochs
+    )  # the first of every process is apart
     assert 0 < done.value("ml.step.data_wait.fraction") < 1
 
 

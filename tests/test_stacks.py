@@ -116,3 +116,19 @@ def test_few_samples_say_nothing() -> None:
     stack_facts(facts, {"rows": rows, "samples": LEAST - 1, "cwd": "/w"}, ())
 
     assert facts.all() == ()
+
+
+def test_a_tokenizer_in_the_loader_is_recognised() -> None:
+    text = (
+        "<module> (/w/train.py:9);fetch (/v/site-packages/torch/utils/data/_utils/fetch.py:1);"
+        "__getitem__ (/w/data.py:4);BytePairTokenizer.encode (/w/data.py:20) 30\n"
+        "<module> (/w/train.py:9);fetch (/v/site-packages/torch/utils/data/_utils/fetch.py:1);collate (/w/data.py:40) 70\n"
+    )
+    facts = Facts("py-spy")
+    stack_facts(facts, {"rows": list(raw_rows(text)), "samples": 100, "cwd": "/w"}, ())
+    found = {f.name: (f.value, f.where) for f in facts.all()}
+
+    assert found["config.tokenize_on_the_fly"] == (True, "data.py:20 in BytePairTokenizer.encode")
+    few = Facts("py-spy")
+    stack_facts(few, {"rows": list(raw_rows(text.replace(" 30", " 10"))), "samples": 100, "cwd": "/w"}, ())
+    assert "config.tokenize_on_the_fly" not in {f.name for f in few.all()}

@@ -24,6 +24,8 @@ KIND = "stacks"
 LEAST = 40  # samples: with fewer a share of a tenth is noise
 RATE = 20  # samples a second that py-spy takes
 FRAME = re.compile(r"(?P<name>.+) \((?P<file>[^()]+?)(?::(?P<line>\d+))?\)$")
+TOKENIZER = re.compile(r"tokeni[sz]|sentencepiece|tiktoken|byte_?pair|\bbpe", re.IGNORECASE)
+TOKENIZING = 0.2  # share of the loading time
 LOADER = f"{os.sep}torch{os.sep}utils{os.sep}data{os.sep}"
 TORCH = f"-packages{os.sep}torch{os.sep}"
 
@@ -60,6 +62,16 @@ def stack_facts(facts: Facts, main: Mapping[str, Any] | None, workers: Sequence[
     fetching = sum(r.seen for r in loading if r.file)
     if fetching >= LEAST:
         _hottest(facts, "ml.dataloader.hotspot.fraction", [r for r in loading if r.file], fetching, cwd)
+        _tokenizing(facts, [r for r in loading if r.file], fetching, cwd)
+
+
+def _tokenizing(facts: Facts, rows: Sequence[Row], total: int, cwd: str) -> None:
+    """Whether making batches is to a good part the work of a tokenizer, of a library or of the program's own."""
+    found = [r for r in rows if TOKENIZER.search(f"{r.function} {r.package} {r.inner}")]
+    if sum(r.seen for r in found) > TOKENIZING * total:
+        most = max(found, key=lambda r: (r.seen, r.line))
+        where = f"{place(most.file, cwd) if cwd else most.file}:{most.line} in {most.function}"
+        facts.add("config.tokenize_on_the_fly", True, "{bool}", where)
 
 
 def _hottest(facts: Facts, name: str, rows: Iterable[Row], total: int, cwd: str) -> None:
