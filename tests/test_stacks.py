@@ -119,10 +119,10 @@ def test_few_samples_say_nothing() -> None:
 
 
 def test_a_tokenizer_in_the_loader_is_recognised() -> None:
+    fetch = "<module> (/w/train.py:9);fetch (/v/site-packages/torch/utils/data/_utils/fetch.py:1);"
     text = (
-        "<module> (/w/train.py:9);fetch (/v/site-packages/torch/utils/data/_utils/fetch.py:1);"
-        "__getitem__ (/w/data.py:4);BytePairTokenizer.encode (/w/data.py:20) 30\n"
-        "<module> (/w/train.py:9);fetch (/v/site-packages/torch/utils/data/_utils/fetch.py:1);collate (/w/data.py:40) 70\n"
+        f"{fetch}__getitem__ (/w/data.py:4);BytePairTokenizer.encode (/w/data.py:20) 30\n"
+        f"{fetch}collate (/w/data.py:40) 70\n"
     )
     facts = Facts("py-spy")
     stack_facts(facts, {"rows": list(raw_rows(text)), "samples": 100, "cwd": "/w"}, ())
