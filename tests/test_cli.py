@@ -52,8 +52,8 @@ def test_diagnose_this_machine_prints_a_valid_document(home: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert document["schema"] == 1
     assert document["verdict"] in ("bottleneck", "healthy", "inconclusive")
-    states = {s["kind"]: s["state"] for s in document["profile"]["sources"]}
-    assert states["host"] == "ok"
+    states = {s["origin"]: s["state"] for s in document["profile"]["sources"]}
+    assert states["/proc"] == "ok"
     assert set(states.values()) <= {"ok", "absent", "denied", "timeout", "unreadable"}
     assert 0 <= document["profile"]["facts"]["system.cpu.utilization"]["value"] <= 1
     assert document["errors"] == []

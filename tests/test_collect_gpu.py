@@ -604,6 +604,7 @@ print(code(n.nvmlDeviceGetMigDeviceHandleByIndex, h, 0))
 
 
 RANKS = "\n".join(f"{i} proc {JOB + i} 60000000000" for i in range(8))
+SINGLE: dict[str, Any] = {"config.model.dtype": "float32", "config.input.dtype": "float32"}
 TRAINING = {
     "run.phase": "training",
     "run.gpu.used": True,
@@ -620,7 +621,7 @@ RULES = {  # per rule what the driver says at each of three moments, and what el
     "tp-over-pcie": ([PCIE_ONLY] * 3, {**EXPOSED, "config.tensor_parallel.size": 4}),
     "xid-critical": (["", "6 xid 79", "6 xid 79\n6 xid 154"], {}),
     "gpu-util-misleading": (["* gpm.2 18"] * 3, {}),
-    "fp64-accidental": (["* gpm.11 35"] * 3, TRAINING),
+    "fp64-accidental": (["* gpm.11 35"] * 3, {**TRAINING, **SINGLE}),
     "memory-bandwidth-bound": (["* gpm.10 78\n* gpm.5 12"] * 3, TRAINING),
     "compute-bound-healthy": (["* gpm.5 70"] * 3, {**TRAINING, "trace.gpu.idle.fraction": 0.02}),
     "pcie-link-degraded": (["5 width 4\n5 gpm.21 6000"] * 3, TRAINING),

@@ -29,11 +29,11 @@ SCENARIOS = (
     ),
     Scenario(
         "checkpoints", "examples/frequent_checkpoints.py", "checkpoint-stall",
-        ("ml.checkpoint.blocking.fraction > 0.2",),
+        ("ml.checkpoint.blocking.fraction > 0.1", "ml.checkpoint.count >= 3",),
     ),
     Scenario(
         "evaluation", "examples/frequent_evaluation.py", "evaluation-too-frequent",
-        ("ml.evaluation.fraction > 0.4",),
+        ("ml.evaluation.fraction > 0.2", "ml.evaluation.count >= 3",),
     ),
     Scenario(
         "short-epochs", "examples/short_epochs.py", "epoch-start-stall",
@@ -49,7 +49,7 @@ SCENARIOS = (
     Scenario("anomaly-mode", "examples/anomaly_mode.py", "debug-modes-on", ("config.anomaly_mode == true",)),
     Scenario(
         "python-loop", "examples/python_loop.py", "python-code-in-step",
-        ("process.code.hotspot.fraction > 0.3", "process.code.interpreter.fraction > 0.2"),
+        ("process.code.hotspot.fraction > 0.2", "ml.step.operations > 1000"),
     ),
     Scenario(
         "straggler", "-m torch.distributed.run --standalone --nproc-per-node 2 examples/straggler_rank.py",

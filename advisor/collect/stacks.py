@@ -26,6 +26,7 @@ RATE = 20  # samples a second that py-spy takes
 FRAME = re.compile(r"(?P<name>.+) \((?P<file>[^()]+?)(?::(?P<line>\d+))?\)$")
 TOKENIZER = re.compile(r"tokeni[sz]|sentencepiece|tiktoken|byte_?pair|\bbpe", re.IGNORECASE)
 TOKENIZING = 0.2  # share of the loading time
+PARTS = ("_call_impl", "_wrapped_call_impl", "backward", "_engine_run_backward", "grad", "step")
 LOADER = f"{os.sep}torch{os.sep}utils{os.sep}data{os.sep}"
 TORCH = f"-packages{os.sep}torch{os.sep}"
 
@@ -33,7 +34,8 @@ TORCH = f"-packages{os.sep}torch{os.sep}"
 class Row(NamedTuple):
     """How often one own line was innermost, and in `held` of them the interpreter was busy.
 
-    `kind` says what ran inside the line: own, loader, torch, library or python (the standard library).
+    `kind` says what ran inside the line: own, operator (of torch, called by the line itself), torch (a module, the
+    backward pass, the optimizer), loader, library or python (the standard library).
     """
 
     file: str
@@ -148,15 +150,20 @@ def raw_rows(text: str) -> Iterator[Row]:
             continue
         inner = frames[-1]
         kind = _kind(inner["file"])
+        direct = kind == "torch"
         own, loading = ("", 0, ""), False
         for frame in reversed(frames):
             what = _kind(frame["file"])
+            if not own[0] and frame["name"] in PARTS:
+                direct = False
             if what == "own" and not own[0]:
                 own = frame["file"], int(frame["line"] or 0), frame["name"]
             if what == "loader":
                 loading = True
                 break
-        yield Row(*own, kind, "", "" if kind == "own" else inner["name"], loading, int(count), 0)
+        yield Row(
+            *own, "operator" if direct else kind, "", "" if kind == "own" else inner["name"], loading, int(count), 0
+        )
 
 
 def _elsewhere(outermost: re.Match[str]) -> bool:

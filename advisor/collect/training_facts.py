@@ -56,6 +56,7 @@ def _model(facts: Facts, found: Mapping[str, Any], torch: str, on_device: bool) 
     facts.add("config.model.device", device, "{string}")
     facts.add("config.model.dtype", found["dtype"], "{string}")
     facts.add("config.model.parameters", found["parameters"], "{parameter}")
+    facts.add("config.model.tensors", found.get("tensors"), "{tensor}")
     facts.add("config.optimizer", found["class"], "{string}")
     if found["fused"]:
         facts.add("config.optimizer.implementation", "fused", "{string}")

@@ -24,6 +24,7 @@ def phase_facts(facts: Facts, process: Mapping[str, Any], workers: Sequence[Mapp
         _pauses(facts, process)
         _epochs(facts, process, steps)
         _syncs(facts, process, steps)
+        _operations(facts, process)
     _evaluation(facts, process, steps)
     tokenizes = next((w["tokenizes"] for w in [process, *workers] if w.get("tokenizes")), None)
     if tokenizes:  # not seen is not known: other tokenizers than those of transformers cannot be watched
@@ -85,6 +86,14 @@ def _syncs(facts: Facts, process: Mapping[str, Any], steps: Steps) -> None:
     facts.share("ml.step.sync.fraction", sums["sync"] / sums["sampled_time"], where)
     facts.add("ml.step.copy.count", sums["copies"] / sums["sampled"], "{call}/step")
     facts.share("ml.step.copy.fraction", sums["copy"] / sums["sampled_time"])
+
+
+def _operations(facts: Facts, process: Mapping[str, Any]) -> None:
+    """Operations that autograd records in a step, from its running number at two step ends."""
+    nodes = process.get("nodes", ())
+    if len(nodes) == 2 and nodes[1][0] - nodes[0][0] >= FEW:
+        (first, before), (last, after) = nodes
+        facts.add("ml.step.operations", max(0, after - before) / (last - first), "{operation}/step")
 
 
 def _evaluation(facts: Facts, process: Mapping[str, Any], steps: Steps) -> None:

@@ -124,6 +124,7 @@ def _optimizer(optimizer: Any) -> dict[str, Any]:
     defaults = getattr(optimizer, "defaults", {})
     return {
         "class": type(optimizer).__name__,
+        "tensors": sum(len(group["params"]) for group in optimizer.param_groups),
         "parameters": sum(counts.values()),
         "device": device,
         "dtype": dtype,

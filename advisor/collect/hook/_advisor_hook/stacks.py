@@ -21,6 +21,8 @@ INTERVAL = 0.047  # s; not a divisor of common loop times, so that samples do no
 ROWS = 256
 DEPTH = 200
 WRITE_S = 2.0
+# Through these torch runs a part of the training as a whole; without them an own line has called an operator directly.
+PARTS = ("_call_impl", "_wrapped_call_impl", "backward", "_engine_run_backward", "grad", "step")
 
 Key = Any  # (file, line, function, kind, package, inner, loading)
 
@@ -124,18 +126,21 @@ class Sampler:
         inner = "" if kind == "own" else frame.f_code.co_name
         own: tuple[str, int, str] | None = None
         loading = False
+        direct = kind == "torch"
         at: FrameType | None = frame
         for _ in range(DEPTH):
             if at is None:
                 break
             what = kind_of(at.f_code)[0]
+            if own is None and at.f_code.co_name in PARTS:
+                direct = False
             if own is None and what == "own":
                 own = at.f_code.co_filename, at.f_lineno, getattr(at.f_code, "co_qualname", at.f_code.co_name)
             if what == "loader":
                 loading = True
                 break  # what lies further out only asks for the batch
             at = at.f_back
-        key = (*(own or ("", 0, "")), "loader" if kind == "loader" else kind, package, inner, loading)
+        key = (*(own or ("", 0, "")), "operator" if direct else kind, package, inner, loading)
         row = self.rows.get(key)
         if row is None:
             if len(self.rows) >= ROWS:

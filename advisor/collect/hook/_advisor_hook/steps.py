@@ -74,6 +74,8 @@ class Recorder:
         self.tokenizes: str | None = None
         self.due = 0.0
         self.written = False
+        self.nodes: list[tuple[int, int]] = []  # at the first and the last boundary: steps, operations
+        self.nodes_asked = 0
 
     # --- loaders ---
 
@@ -156,12 +158,20 @@ class Recorder:
             stacks.sampler.clear()  # what the program did before its first step is not where its steps go
             self.on_write()
         self.cuda = describe.cuda_ready() is not None
+        self._recorded()
         step = self._of(thread)
         self.syncs.step(self.ends, step)
         if now >= self.due:
             self._write(now)
         # What the hook itself did at this boundary belongs to no step.
         self.last = step.mark = step.ended = perf_counter()
+
+    def _recorded(self) -> None:
+        """Note how many operations autograd has recorded in this thread so far; asking is one of them."""
+        nodes = describe.autograd_nodes()
+        if nodes is not None:
+            self.nodes_asked += 1
+            self.nodes = [*self.nodes[:1], (self.ends, nodes - self.nodes_asked)]
 
     def _becomes_primary(self, optimizer: Any, current: Any) -> bool:
         """Whether `optimizer` takes the place of `current`, which is gone or not used any more."""
@@ -286,6 +296,7 @@ class Recorder:
             "syncs": self.syncs.places,
             "pauses": dict(self.pauses.content(), before=self.paused_before),
             "tokenizes": self.tokenizes,
+            "nodes": self.nodes,
             "extras": extras.content(),
         }
         output.write(self.name, content)
