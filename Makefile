@@ -5,8 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8321
+# these measure how programs run: nothing else may run beside them
+TIMED := tests/test_end_to_end.py tests/test_examples.py tests/test_examples_system.py
 
-.PHONY: run test lint bench setup setup-dev browser clean
+.PHONY: run test test-examples lint bench setup setup-dev browser clean
 
 run: setup
 	$(BIN)/advisor diagnose --seconds 5
@@ -14,7 +16,12 @@ run: setup
 
 test: setup-dev browser lint
 	$(BIN)/advisor check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(TIMED))
+	$(BIN)/python -m pytest $(TIMED)
+
+# every example, planted and healthy, for real; `make test` runs a few of them
+test-examples: setup-dev
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_examples.py tests/test_examples_system.py
 
 lint: setup-dev
 	$(BIN)/ruff check .
@@ -49,6 +56,9 @@ browser:
 	@missing=""; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v ip >/dev/null || missing="$$missing iproute2"; \
+	command -v patch >/dev/null || missing="$$missing patch"; \
+	command -v prometheus-node-exporter >/dev/null || missing="$$missing prometheus-node-exporter"; \
 	fc-list 2>/dev/null | grep -qi "noto sans cjk" || missing="$$missing fontconfig fonts-noto-cjk"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \

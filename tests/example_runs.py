@@ -19,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SECONDS = os.environ.get("EXAMPLE_SECONDS", "6")
+SHORT = ("collate", "float64", "python-loop", "cpu-quota", "slow-fuse")  # the others are slow: `make test-examples`
 OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "==": operator.eq}
 
 
@@ -54,7 +55,8 @@ def params(scenarios: tuple[Scenario, ...], what: str) -> list[Any]:
 
     def marks(scenario: Scenario) -> list[pytest.MarkDecorator]:
         why = scenario.pending.get(what)
-        return [pytest.mark.xfail(strict=False, reason=why)] if why else []
+        pending = [pytest.mark.xfail(strict=False, reason=why)] if why else []
+        return [*pending, *([] if scenario.name in SHORT else [pytest.mark.slow])]
 
     return [pytest.param(scenario, id=scenario.name, marks=marks(scenario)) for scenario in scenarios]
 
