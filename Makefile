@@ -34,6 +34,7 @@ bench: setup-dev
 	$(BIN)/python bench/answer_time.py
 	$(BIN)/python bench/hook_overhead.py
 	$(BIN)/python bench/collect_cost.py
+	$(BIN)/python bench/run_overhead.py
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev

@@ -81,7 +81,7 @@ class Recommender(nn.Module):
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.items = nn.Embedding(ITEMS, width, sparse=True)
-        self.tower = nn.Sequential(nn.Linear(width, 6 * width), nn.ReLU(), nn.Linear(6 * width, width))
+        self.tower = nn.Sequential(nn.Linear(width, 16 * width), nn.ReLU(), nn.Linear(16 * width, width))
 
     def forward(self, history: Tensor, candidates: Tensor, weights: Tensor) -> Tensor:
         """One score for each candidate."""

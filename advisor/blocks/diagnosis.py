@@ -10,7 +10,6 @@ from advisor.models import Advice, Condition, Diagnosis, Evidence, Finding, Gain
 from advisor.text import percent, speedup
 
 MAX_CHECKED = 8
-MAX_CHECKED = 8
 STEP, WAIT, OPTIMIZER = "ml.step.time", "ml.step.data_wait.exposed.fraction", "ml.step.optimizer.fraction"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -98,11 +99,22 @@ def _content(file: YamlFile) -> Any:
 
 def _anchor(text: str) -> int | None:
     """The line of the first anchor or alias: one that ends a line and stands in no quotes or comment."""
-    for found in _ANCHOR.finditer(text):
-        before = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
-        if before[-1:] in (" ", "\t", "[", ",", ":", "-") and not any(c in before for c in "#'\""):
-            return text.count("\n", 0, found.start()) + 1
-    return None
+    found = [at for sign in "&*" for at in _places(text, sign) if _names(text, at)]
+    return text.count("\n", 0, min(found)) + 1 if found else None
+
+
+def _places(text: str, sign: str) -> Iterator[int]:
+    at = text.find(sign)
+    while at >= 0:
+        yield at
+        at = text.find(sign, at + 1)
+
+
+def _names(text: str, at: int) -> bool:
+    before = text[text.rfind("\n", 0, at) + 1 : at]
+    if before[-1:] not in (" ", "\t", "[", ",", ":", "-") or any(c in before for c in "#'\""):
+        return False
+    return _ANCHOR.match(text, at) is not None
 
 
 def _defect(file: YamlFile, said: str) -> Problem:

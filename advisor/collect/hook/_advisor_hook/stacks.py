@@ -71,12 +71,14 @@ class Sampler:
         self.rows: dict[Any, list[int]] = {}
         self.samples = self.held = 0
         self.role = "main"
+        self.stepping = False
         self.written = 0.0
         self._wake = None
 
     def clear(self) -> None:
-        """Drop what was seen so far."""
+        """Drop what was seen so far: what the program did before its first step is not where its steps go."""
         self.rows, self.samples, self.held = {}, 0, 0
+        self.stepping = True
 
     def start(self, role: str = "main") -> None:
         """Begin to sample, once."""
@@ -167,6 +169,7 @@ class Sampler:
             "pid": os.getpid(),
             "ppid": output.parent(),
             "role": self.role,
+            "stepping": self.stepping,
             "cwd": output.CWD,
             "interval": INTERVAL,
             "samples": self.samples,

@@ -155,7 +155,7 @@ class Recorder:
             self.first_end = now - output.START
             self.paused_before = self.pauses.seconds
             self.process = describe.process(optimizer)
-            stacks.sampler.clear()  # what the program did before its first step is not where its steps go
+            stacks.sampler.clear()
             self.on_write()
         self.cuda = describe.cuda_ready() is not None
         self._recorded()
