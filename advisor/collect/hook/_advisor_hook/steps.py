@@ -16,7 +16,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from threading import get_ident
-from time import perf_counter
+from time import perf_counter, thread_time
 from types import FrameType
 from typing import Any
 
@@ -32,6 +32,7 @@ BATCH, ASKED, PASS, EPOCH, BACKWARD, BEGIN, OTHER, END = range(8)
 GROUPS = 8
 PLACES = 32
 EVERY_S = 1.0
+SELDOM_S = 5.0  # one asks while a run goes on, and a run may be killed
 COST = 0.001  # the share of the time that may go into writing the output
 
 
@@ -117,7 +118,7 @@ class Recorder:
         busy = self.device_busy() if self.cuda else None
         self.events.append((BATCH, get_ident(), now, loader, start, cpu, self.grad(), busy, loader.collating))
         if self.first_end is None and now >= self.due:
-            self._write(now)
+            self._write()
         elif len(self.events) > EVENTS:
             self.count()
 
@@ -156,13 +157,14 @@ class Recorder:
             self.paused_before = self.pauses.seconds
             self.process = describe.process(optimizer)
             stacks.sampler.clear()
+            self.due = min(self.due, now + EVERY_S)  # a run that is killed early has said something
             self.on_write()
         self.cuda = describe.cuda_ready() is not None
         self._recorded()
         step = self._of(thread)
         self.syncs.step(self.ends, step)
         if now >= self.due:
-            self._write(now)
+            self._write()
         # What the hook itself did at this boundary belongs to no step.
         self.last = step.mark = step.ended = perf_counter()
 
@@ -258,11 +260,12 @@ class Recorder:
 
     # --- output ---
 
-    def _write(self, now: float) -> None:
+    def _write(self) -> None:
+        spent = thread_time()  # not the clock on the wall: a busy machine must not make us fall silent
         self.on_write()
         self.write()
-        spent = perf_counter() - now
-        self.due = now + spent + max(EVERY_S, spent / COST)
+        spent = thread_time() - spent
+        self.due = perf_counter() + min(SELDOM_S, max(EVERY_S, spent / COST))
 
     def write(self, ended: bool = False) -> None:
         """Replace this process's output file."""
