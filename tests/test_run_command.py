@@ -137,3 +137,16 @@ def test_it_runs_outside_the_main_thread() -> None:
     deadline = time.monotonic() + 30
     thread.join(max(0.0, deadline - time.monotonic()))
     assert [r.exit_status for r in results] == [3]
+
+
+def test_killing_advisor_leaves_the_program_running(tmp_path: Path) -> None:
+    program = "import pathlib, time; time.sleep(3); pathlib.Path('went-on').write_text('yes'); print('still here')"
+    driver = f"import sys; from advisor.collect.run import run; run([sys.executable, '-c', {program!r}])"
+    with subprocess.Popen([sys.executable, "-c", driver], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as advisor:
+        time.sleep(1.5)
+        advisor.kill()
+        advisor.wait()
+        assert not (tmp_path / "went-on").exists()
+        assert advisor.stdout is not None
+        assert advisor.stdout.read() == "still here\n", "it kept its output too"
+    assert (tmp_path / "went-on").read_text() == "yes"
