@@ -19,6 +19,7 @@ from typing import Literal
 
 from advisor.errors import AdvisorError
 
+PATIENCE_S = 5.0  # how long to wait for other processes
 MIGRATIONS = (
     """CREATE TABLE diagnosis (
         id TEXT PRIMARY KEY,
@@ -109,7 +110,7 @@ class SqliteStore:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(sqlite3.connect(self.path, timeout=5.0)) as db, db:
+            with closing(sqlite3.connect(self.path, timeout=PATIENCE_S)) as db, db:
                 yield db
         except sqlite3.Error as error:  # no file, no database, disk full, locked for too long
             raise self._unusable(error) from error
@@ -121,9 +122,21 @@ class SqliteStore:
 
     @staticmethod
     def _migrate(db: sqlite3.Connection) -> None:
-        db.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(db)
         db.execute("BEGIN IMMEDIATE")  # two processes may open a new store at the same moment
         done = db.execute("PRAGMA user_version").fetchone()[0]
         for number, statement in enumerate(MIGRATIONS[done:], start=done + 1):
             db.execute(statement)
             db.execute(f"PRAGMA user_version = {number}")
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging. SQLite does not wait for its turn here when another process opens the store."""
+    deadline = time.monotonic() + PATIENCE_S
+    while db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
