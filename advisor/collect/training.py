@@ -153,9 +153,9 @@ def _reading(capture: Mapping[str, Any], process: Mapping[str, Any], rank: int |
         batch_facts(facts, process, steps, process["loaders"].index(loader), place(loader["where"], process["cwd"]))
     phase_facts(facts, process, workers, steps)
     sampled = capture.get("stacks", ())
-    # A file that is still from before the first step says nothing about the steps.
+    # What a program does before its first step says nothing about the steps; a loop without any is inference.
     mine = (s for s in sampled if s["pid"] == process["pid"] and s["role"] == "main")
-    own = next((s for s in mine if s["stepping"] or not process["ends"]), None)
+    own = next((s for s in mine if s["stepping"] or phase == "inference"), None)
     stack_facts(facts, own, [s for s in sampled if s["ppid"] == process["pid"] and s["role"] == "worker"])
     shift = process["started"] - capture.get("started", process["started"])
     series = {name: Series(tuple(round(t + shift, 3) for t in s.t), s.v) for name, s in steps.series().items()}
