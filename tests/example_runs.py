@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ class Scenario:
     """A planted cause: how to start it, what must be measured, which rule must name it.
 
     `facts` are comparisons such as ``ml.padding.fraction > 0.2``; `limits` are the arguments of `limits.py`, planted
-    and healthy; `pending` says why the facts or the rule are not there yet.
+    and healthy.
     """
 
     name: str
@@ -37,7 +36,6 @@ class Scenario:
     facts: tuple[str, ...]
     twin: str = "--healthy"
     limits: tuple[str, str] | None = None
-    pending: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def line(self, healthy: bool, out: str) -> list[str]:
         """The whole command line."""
@@ -50,15 +48,10 @@ class Scenario:
         return [sys.executable, "examples/limits.py", *self.limits[healthy].split(), "--", *line]
 
 
-def params(scenarios: tuple[Scenario, ...], what: str) -> list[Any]:
-    """One parameter per scenario; those whose `what` (facts, rule, healthy) is pending may fail."""
-
-    def marks(scenario: Scenario) -> list[pytest.MarkDecorator]:
-        why = scenario.pending.get(what)
-        pending = [pytest.mark.xfail(strict=False, reason=why)] if why else []
-        return [*pending, *([] if scenario.name in SHORT else [pytest.mark.slow])]
-
-    return [pytest.param(scenario, id=scenario.name, marks=marks(scenario)) for scenario in scenarios]
+def params(scenarios: tuple[Scenario, ...]) -> list[Any]:
+    """One parameter per scenario; all but a few are slow."""
+    slow = {s.name: [] if s.name in SHORT else [pytest.mark.slow] for s in scenarios}
+    return [pytest.param(s, id=s.name, marks=slow[s.name]) for s in scenarios]
 
 
 @functools.cache

@@ -58,16 +58,16 @@ SCENARIOS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("scenario", params(SCENARIOS, "facts"))
+@pytest.mark.parametrize("scenario", params(SCENARIOS))
 def test_the_cause_is_measured(scenario: Scenario) -> None:
     check_facts(scenario)
 
 
-@pytest.mark.parametrize("scenario", params(SCENARIOS, "rule"))
+@pytest.mark.parametrize("scenario", params(SCENARIOS))
 def test_the_cause_is_named_first(scenario: Scenario) -> None:
     check_rule(scenario)
 
 
-@pytest.mark.parametrize("scenario", params(SCENARIOS, "healthy"))
+@pytest.mark.parametrize("scenario", params(SCENARIOS))
 def test_the_healthy_twin_is_not_blamed(scenario: Scenario) -> None:
     check_twin(scenario)

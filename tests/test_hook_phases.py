@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -34,12 +33,6 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 def loss(x):
     return Wait.apply(model(x)).sum()
 """
-
-
-def need(*modules: str) -> None:
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
 
 
 def process(done: Done) -> dict[str, Any]:
@@ -104,7 +97,6 @@ for i, x in enumerate(DataLoader(torch.ones(20, 4), batch_size=1)):
 
 
 def test_libraries_that_save_are_seen(start: Start, tmp_path: Path) -> None:
-    need("safetensors")
     done = start(
         PHASES
         + f"""
@@ -355,7 +347,6 @@ for x in DataLoader(["a", "b"] * 10, batch_size=2, num_workers=WORKERS, collate_
 
 @pytest.mark.parametrize(("workers", "inside"), [(0, True), (1, True), (0, False)])
 def test_a_tokenizer_in_the_loader_is_found(start: Start, workers: int, inside: bool) -> None:
-    need("transformers", "tokenizers")
     done = start(TOKENIZING.replace("WORKERS", str(workers)).replace("INSIDE", str(inside)))
     assert (done.status, done.capture["failures"]) == (0, []), done.err
     found = done.facts.get("config.tokenize_on_the_fly")
@@ -421,7 +412,6 @@ model.eval()
     [("transformers", 40, 2, 2, True), ("lightning", 40, 1, 2, True), ("accelerate", 40, 2, 1, False)],
 )
 def test_frameworks(start: Start, name: str, steps: int, batches: int, saves: int, evaluates: bool) -> None:
-    need(name)
     done = start(FRAMEWORKS[name])
     assert (done.status, done.capture["failures"]) == (0, []), done.err
     assert process(done)["ends"] == steps

@@ -17,7 +17,7 @@ from advisor.readers.prometheus import parse
 from advisor.readers.recognise import recognise
 from advisor.readers.scrapes import read_scrapes, read_targets
 
-SHARED = Path("/work/shared/artifacts/prometheus_text")
+SHARED = Path(__file__).parents[2] / "shared" / "artifacts" / "prometheus_text"
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="no samples of real exporters here")
 SPECS = kb.load().facts
 GEN = "gen_ai.server"

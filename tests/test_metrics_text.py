@@ -15,7 +15,7 @@ from advisor.errors import InputError, TooLarge
 from advisor.readers import prometheus
 from advisor.readers.prometheus import canonical, looks_like_metrics, parse
 
-SHARED = Path("/work/shared/artifacts/prometheus_text")
+SHARED = Path(__file__).parents[2] / "shared" / "artifacts" / "prometheus_text"
 SAMPLES = sorted(p for p in SHARED.rglob("*") if p.is_file()) if SHARED.is_dir() else []
 
 

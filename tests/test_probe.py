@@ -403,18 +403,18 @@ def _until(true: Callable[[], bool], process: subprocess.Popen[str], seconds: fl
         time.sleep(0.02)
 
 
-def _probe_file_is_open(pid: int) -> bool:
+def _probe_file_is_open(pid: int, folder: Path) -> bool:
     try:
         links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     except OSError:
         return False
-    return any("(deleted)" in link and "/work/" in link for link in links)
+    return any("(deleted)" in link and link.startswith(f"{folder}/") for link in links)
 
 
 def test_ctrl_c_during_the_disk_probe_leaves_no_file(folders: tuple[Path, Path]) -> None:
     work, home = folders
     with advisor("--seconds", "0.1", "--probe", "disk", cwd=work, home=home) as process:
-        _until(lambda: _probe_file_is_open(process.pid), process)
+        _until(lambda: _probe_file_is_open(process.pid, work), process)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
