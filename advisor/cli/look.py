@@ -161,11 +161,13 @@ class _Tick:
 @contextmanager
 def _footer(advisor: Advisor, live: bool, title: str, language: Lang) -> Iterator[Callable[[Diagnosis], None] | None]:
     """Draws interim diagnoses at the foot of the terminal; None where that is not wanted or not possible."""
+    if not live:  # the program does not wait for a library that draws
+        yield None
+        return
     from advisor.report.live import Footer, live_lines
 
-    if live and not Footer.fits(sys.stderr):
+    if not Footer.fits(sys.stderr):
         print("advisor: --live needs a terminal of at least 20 lines on stderr; going on without it", file=sys.stderr)
-    if not (live and Footer.fits(sys.stderr)):
         yield None
         return
     footer = Footer(sys.stderr)

@@ -89,7 +89,10 @@ class Sampler:
         self._wake.acquire()
         self._done.acquire()
         # Not threading.Thread: the program's own count of threads, and its exit, stay as they were.
-        _thread.start_new_thread(self._run, (self._wake, self._done, threading.main_thread().ident))
+        try:
+            _thread.start_new_thread(self._run, (self._wake, self._done, threading.main_thread().ident))
+        except RuntimeError:  # no more threads, or the interpreter is on its way out: go without samples
+            self._wake, self.stopped = None, True
 
     def pause(self) -> bool:
         """End the thread and wait for it; whether there was one."""
