@@ -68,7 +68,7 @@ def build(
         readings: what each source said; facts may come in any unit that `SCALE` knows.
         specs: the fact vocabulary.
         subject: the command, host or server that was looked at.
-        started: ISO 8601 time in UTC.
+        started: ISO 8601 time in UTC; empty when that is not known.
         duration_s: length of the window in seconds.
         ranks: one reading per rank when several ranks trained; they become members.
     """
@@ -80,7 +80,7 @@ def build(
     facts.update(_derived(facts, specs))
     series = {name: s for r in readings for name, s in r.series.items()}
     return Profile(
-        id=identity(subject, started),
+        id=identity(subject, started or _said(facts)),
         subject=subject,
         started=started,
         duration_s=round(duration_s, 3),
@@ -110,15 +110,18 @@ def restore(raw: Profile, specs: Mapping[str, FactSpec]) -> Profile:
         facts.setdefault(shared.name, shared)
     facts.update(_derived(facts, specs))
     sources = raw.sources + ((Source("document", raw.subject, "unreadable", "; ".join(notes)),) if notes else ())
-    # Without a time two documents of one subject are told apart by what they say.
-    moment = raw.started or repr(sorted((f.name, f.value) for f in facts.values()))
-    name = raw.id or identity(raw.subject, moment)
+    name = raw.id or identity(raw.subject, raw.started or _said(facts))
     return replace(raw, id=name, facts=dict(sorted(facts.items())), sources=sources, members=members)
 
 
 def identity(subject: str, started: str) -> str:
     """The name of a profile: the same subject looked at from the same moment, also while it is still going on."""
     return hashlib.sha256(f"{subject}\0{started}".encode()).hexdigest()[:16]
+
+
+def _said(facts: Mapping[str, Fact]) -> str:
+    """Without a time two profiles of one subject are told apart by what they say."""
+    return repr(sorted((f.name, f.value) for f in facts.values()))
 
 
 def _derived(facts: Mapping[str, Fact], specs: Mapping[str, FactSpec]) -> dict[str, Fact]:

@@ -133,8 +133,8 @@ def test_rules_explain_and_check(home: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["diagnose", "no-such-file.json"], "cannot be read"),
-        (["diagnose", "{binary}"], "is not JSON"),
+        (["diagnose", "no-such-file.json"], "is not there"),
+        (["diagnose", "{binary}"], "is binary data"),
         (["diagnose", "{list}"], "not a list"),
         (["diagnose", "{schema}"], "schema '9' is unknown"),
         (["diagnose", "{typed}"], "facts.ml.step.time"),

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
 from advisor import kb
 from advisor.errors import InputError
-from advisor.models import Value
+from advisor.models import Reading, Value
+from advisor.readers.artefact import Artefact, no_tick
 from advisor.readers.metrics import Target, readings
 from advisor.readers.metrics.window import Window
 from advisor.readers.prometheus import parse
 from advisor.readers.recognise import recognise
-from advisor.readers.scrapes import read_scrapes, read_targets
+from advisor.readers.scrapes import read, read_targets
 
 SHARED = Path(__file__).parents[2] / "shared" / "artifacts" / "prometheus_text"
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="no samples of real exporters here")
@@ -480,11 +481,16 @@ def saved(folder: Path, name: str, text: str, changed: float) -> Path:
     return path
 
 
+def together(paths: Sequence[Path]) -> tuple[Sequence[Reading], float | None, float]:
+    (told,) = read([Artefact(str(p), p, changed=p.stat().st_mtime) for p in paths], no_tick)
+    return told.readings, told.started, told.seconds
+
+
 def test_two_pages_are_put_in_order_by_what_grew_and_timed_by_their_files(tmp_path: Path) -> None:
     first = saved(tmp_path, "a.prom", SAVED.format(4, 1000), 1_700_000_000)
     second = saved(tmp_path, "b.prom", SAVED.format(6, 4000), 1_700_000_030)
     for order in ([first, second], [second, first]):
-        (reading,), taken, seconds = read_scrapes(order)
+        (reading,), taken, seconds = together(order)
         told = {f.name: f.value for f in reading.facts}
         assert (taken, seconds) == (1_700_000_000, 30)
         assert told[f"{GEN}.generation_tokens.rate"] == 100
@@ -494,7 +500,7 @@ def test_two_pages_are_put_in_order_by_what_grew_and_timed_by_their_files(tmp_pa
 
 def test_copies_made_at_once_give_no_rates(tmp_path: Path) -> None:
     paths = [saved(tmp_path, f"{i}.prom", SAVED.format(4, 1000 * i), 1_700_000_000 + i / 100) for i in (1, 2)]
-    (reading,), _, seconds = read_scrapes(paths)
+    (reading,), _, seconds = together(paths)
 
     assert seconds == 0
     assert f"{GEN}.generation_tokens.rate" not in {f.name for f in reading.facts}
@@ -503,7 +509,7 @@ def test_copies_made_at_once_give_no_rates(tmp_path: Path) -> None:
 
 def test_the_clock_in_a_page_is_believed_before_the_file(tmp_path: Path) -> None:
     pages = [saved(tmp_path, f"{i}", f"node_time_seconds {1000 + 60 * i}\n{node(i)}", 5e8 - 9000 * i) for i in (1, 2)]
-    (reading,), taken, seconds = read_scrapes(pages[::-1])
+    (reading,), taken, seconds = together(pages[::-1])
 
     assert (taken, seconds) == (1060, 60)
     assert "node_exporter; 2 scrapes in 60 s" in reading.source.note
@@ -512,19 +518,16 @@ def test_the_clock_in_a_page_is_believed_before_the_file(tmp_path: Path) -> None
 def test_pages_of_different_servers_are_not_before_and_after(tmp_path: Path) -> None:
     vllm = saved(tmp_path, "vllm.prom", SAVED.format(4, 1000), 1_700_000_000)
     machine = saved(tmp_path, "node.prom", node(1), 1_700_000_500)
-    found, _, seconds = read_scrapes([vllm, machine])
+    found, _, seconds = together([vllm, machine])
 
     assert [r.source.origin for r in found] == [str(vllm), str(machine)]
     assert seconds == 0
 
 
-def test_files_that_cannot_be_used_are_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nothing.prom cannot be read \(No such file or directory\); give the path"):
-        recognise(tmp_path / "nothing.prom")
-    with pytest.raises(InputError, match="cannot be read"):
-        recognise(tmp_path)
-    assert recognise(saved(tmp_path, "d.json", '{"facts": {}}', 1)) == "document"
-    assert recognise(saved(tmp_path, "any.name", SAVED.format(1, 2), 1)) == "metrics"
+def test_a_saved_page_is_known_by_what_it_holds(tmp_path: Path) -> None:
+    kind = recognise(Artefact("x", saved(tmp_path, "any.name", SAVED.format(1, 2), 1)))
+    assert kind is not None
+    assert kind.name == "saved metrics"
 
 
 # --- real samples with known truth ----------------------------------------------------

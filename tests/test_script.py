@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from advisor.errors import InputError
 from advisor.models import Fact, Reading
+from advisor.readers.artefact import Artefact
 from advisor.readers.recognise import recognise
 from advisor.readers.script import read_command, read_script
 
@@ -406,15 +407,17 @@ def test_reading_is_bounded_and_says_so(tmp_path: Path) -> None:
 
 def test_a_script_is_known_by_its_name_or_first_lines(tmp_path: Path) -> None:
     for name, text, expected in (
-        ("a.py", "", "script"),
-        ("a", "#!/usr/bin/env python3\n", "script"),
-        ("c", '"""Train."""\nfrom torch import nn\n', "script"),
-        ("b", "#!/bin/sh\n", "document"),
-        ("log", "Traceback:\n    from torch import nn\nimported from cache\n", "document"),
-        ("a.json", "{}", "document"),
+        ("a.py", "", "a Python script"),
+        ("a", "#!/usr/bin/env python3\n", "a Python script"),
+        ("c", '"""Train."""\nfrom torch import nn\n', "a Python script"),
+        ("b", "#!/bin/sh\n", "text"),
+        ("log", "Traceback:\n    from torch import nn\nimported from cache\n", "text"),
+        ("a.json", "{}", "a profile or diagnosis"),
     ):
         (tmp_path / name).write_text(text)
-        assert recognise(tmp_path / name) == expected
+        kind = recognise(Artefact(name, tmp_path / name))
+        assert kind is not None
+        assert kind.name == expected
 
 
 # --- anything at all ------------------------------------------------------------------

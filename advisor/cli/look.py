@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +76,7 @@ def _looked(advisor: Advisor, options: Options) -> list[Diagnosis]:
 
     urls = [source for source in options.sources if is_url(source)]
     files = [Path(source) for source in options.sources if not is_url(source)]
-    found = advisor.diagnose_files(files) if files else []
+    found = _read(advisor, files) if files else []
     if urls:
         look = lambda tick: advisor.diagnose_endpoint(urls[0], options.seconds, urls[1:], tick)  # noqa: E731
         found.append(_with_progress("looking at the metrics", look))
@@ -129,6 +129,19 @@ def _asked_probes(options: Options) -> list[Probe]:
     budget = Budget(seconds=options.probe_seconds)
     wanted = Wanted(options.data, options.python, tuple(options.peer), options.command, budget)
     return [probe(name, wanted) for name in options.probe]
+
+
+def _read(advisor: Advisor, files: Sequence[Path]) -> list[Diagnosis]:
+    """Read files, with a bar of bytes on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        return advisor.diagnose_files(files)
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        return advisor.diagnose_files(files, lambda done, size: bar.update(task, completed=done, total=size))
 
 
 def _with_progress(what: str, look: Callable[[Callable[[float], None]], Diagnosis]) -> Diagnosis:

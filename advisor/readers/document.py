@@ -8,13 +8,13 @@ A tool may send a bare profile, with facts as plain numbers in their canonical u
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from advisor.errors import InputError, TooLarge
+from advisor.errors import InputError
 from advisor.models import Contradiction, Fact, Profile, Series, Source, SourceState, Value
+from advisor.readers.artefact import Artefact
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_MEMBERS = 10_000
@@ -65,23 +65,19 @@ class _Profile(_Document):
     contradictions: list[_Contradiction] = []
 
 
-def read_file(path: Path) -> object:
-    """The JSON value in a file.
+def read_json(artefact: Artefact) -> object:
+    """The JSON value in an artefact.
 
     Raises:
-        InputError: when the file cannot be read, is too large or is not JSON.
+        InputError: when it cannot be read, is too large or is not JSON.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise TooLarge(f"{path} has {size:,} bytes, more than the limit of {MAX_BYTES:,}; give a smaller profile")
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"{path} cannot be read ({reason}); give the path of a profile or diagnosis") from None
+        return json.loads(artefact.read(MAX_BYTES))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         where = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise InputError(f"{path} is not JSON ({where}); give a profile or a diagnosis saved by advisor") from None
+        raise InputError(
+            f"{artefact.origin} is not JSON ({where}); give a profile or a diagnosis saved by advisor"
+        ) from None
 
 
 def read_document(data: object) -> Profile:

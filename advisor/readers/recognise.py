@@ -1,36 +1,90 @@
-"""What kind of artefact a file is, by its first bytes; a name is believed only where it says Python source.
+"""What kind of artefact something is, by what it holds; a name is believed only where it says Python source.
 
-A new kind is one line of `KINDS` and its reader.
+A new kind is one line of `KINDS` (or `TREES`) and a module with one function:
+``read(artefacts, tick) -> list[Told]`` (or ``read_tree(tree, tick) -> list[Told]``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
 
-from advisor.errors import InputError
+from advisor.readers.artefact import Artefact, Tick, is_binary
+from advisor.readers.intake import Tree
 from advisor.readers.prometheus import looks_like_metrics
 from advisor.readers.script.source import looks_like_python
+from advisor.readers.told import Told
 
-HEAD = 1 << 16
-DOCUMENT = "document"
-# The first test that holds decides; what nobody claims is read as a document, whose reader says what is wrong.
-KINDS: Sequence[tuple[str, Callable[[str], bool]]] = (("metrics", looks_like_metrics), ("script", looks_like_python))
+Read = Callable[[Sequence[Artefact], Tick], list[Told]]
+ReadTree = Callable[[Tree, Tick], list[Told]]
 
 
-def recognise(path: Path) -> str:
-    """The kind of the artefact in a file: ``metrics``, ``script`` or ``document``.
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of artefact: what it is called, how it is known, and the module that reads it."""
 
-    Raises:
-        InputError: when the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD).decode("utf-8", "replace")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        known = "a profile, a diagnosis, a Python script or a saved metrics page"
-        raise InputError(f"{path} cannot be read ({reason}); give the path of {known}") from None
-    if path.suffix in (".py", ".pyw"):  # a script may be too short to tell
-        return "script"
-    return next((kind for kind, holds in KINDS if holds(head)), DOCUMENT)
+    name: str
+    holds: Callable[[Artefact], bool]
+    module: str
+
+    @property
+    def read(self) -> Read:
+        """The reader, imported when it is needed."""
+        return cast("Read", importlib.import_module(self.module).read)
+
+
+@dataclass(frozen=True, slots=True)
+class TreeKind:
+    """One kind of folder: `root` finds where in its file names it begins, None when it is not of this kind."""
+
+    name: str
+    root: Callable[[Mapping[str, Artefact]], str | None]
+    module: str
+
+    @property
+    def read_tree(self) -> ReadTree:
+        """The reader, imported when it is needed."""
+        return cast("ReadTree", importlib.import_module(self.module).read_tree)
+
+
+def _python(artefact: Artefact) -> bool:
+    # A script may be too short to tell; what was pasted is no file that could be read with what it imports.
+    if artefact.path is None or artefact.member:
+        return False
+    return artefact.path.suffix in (".py", ".pyw") or looks_like_python(artefact.text_head)
+
+
+def _json(artefact: Artefact) -> bool:
+    return artefact.text_head.lstrip()[:1] in ("{", "[")
+
+
+def _text(artefact: Artefact) -> bool:
+    return bool(artefact.head) and not is_binary(artefact.head)
+
+
+SCRIPT, DOCUMENT, TEXT = "a Python script", "a profile or diagnosis", "text"
+# The first test that holds decides.
+KINDS: Sequence[Kind] = (
+    Kind("saved metrics", lambda a: looks_like_metrics(a.text_head), "advisor.readers.scrapes"),
+    Kind(DOCUMENT, _json, "advisor.readers.document"),
+    Kind(SCRIPT, _python, "advisor.readers.script"),
+    Kind(TEXT, _text, "advisor.readers.log"),
+)
+TREES: Sequence[TreeKind] = ()
+
+
+def recognise(artefact: Artefact) -> Kind | None:
+    """The kind of an artefact; None when it is none that is known (raises InputError when it cannot be read)."""
+    return next((kind for kind in KINDS if kind.holds(artefact)), None)
+
+
+def recognise_tree(tree: Tree) -> tuple[TreeKind, Tree] | None:
+    """The kind of a tree whose files belong together, with the part of it that does."""
+    for kind in TREES:
+        root = kind.root(tree.files)
+        if root is not None:
+            files = {name[len(root) :]: a for name, a in tree.files.items() if name.startswith(root)}
+            return kind, Tree(tree.origin, files)
+    return None

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from advisor.errors import InputError, TooLarge
+from advisor.errors import InputError
 from advisor.models import Reading, Source
+from advisor.readers.artefact import Artefact, Tick, decode
 from advisor.readers.metrics import KIND, Target, readings
 from advisor.readers.prometheus import MAX_BYTES, Page, parse
+from advisor.readers.told import Told
 
 SAME = 0.5  # two pages that share half of their series are of one server
 LEAST_GAP_S = 1.0
@@ -26,8 +27,7 @@ _START = "process_start_time_seconds"
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    path: Path
-    changed: float  # Unix seconds
+    artefact: Artefact
     page: Page
 
     @property
@@ -75,14 +75,15 @@ def _fetched(origin: str, pages: Sequence[tuple[float, str]], note: str) -> tupl
     return Target(origin, [page for _, page in parsed], seconds, [n for n in notes if n]), wrong
 
 
-def read_scrapes(paths: Sequence[Path]) -> tuple[tuple[Reading, ...], float, float]:
-    """What saved pages say together: readings, when the first was taken (Unix seconds), and seconds in between.
+def read(artefacts: Sequence[Artefact], tick: Tick) -> list[Told]:
+    """What saved pages say together.
 
     Raises:
-        InputError: when a file cannot be read or holds no metrics of a known kind.
+        InputError: when one cannot be read or holds no metrics of a known kind.
     """
     groups: list[list[_File]] = []
-    for file in map(_read, paths):
+    for artefact in artefacts:
+        file = _File(artefact, parse(decode(artefact.read(MAX_BYTES, tick)), artefact.origin))
         group = next((g for g in groups if _alike(g[0].page, file.page) >= SAME), None)
         if group is None:
             groups.append([file])
@@ -90,21 +91,10 @@ def read_scrapes(paths: Sequence[Path]) -> tuple[tuple[Reading, ...], float, flo
             group.append(file)
     ordered = [_ordered(group) for group in groups]
     targets = [_target(group) for group in ordered]
-    first = min(file.clock or file.changed for group in ordered for file in group)
-    return readings(targets), first, max((target.seconds or 0.0 for target in targets), default=0.0)
-
-
-def _read(path: Path) -> _File:
-    try:
-        stat = path.stat()
-        if stat.st_size > MAX_BYTES:
-            raise TooLarge(
-                f"{path} has {stat.st_size:,} bytes, more than the limit of {MAX_BYTES:,}; save one page only"
-            )
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a saved metrics page") from None
-    return _File(path, stat.st_mtime, parse(text, str(path)))
+    told = (file.clock or file.artefact.changed for group in ordered for file in group)
+    first = min((moment for moment in told if moment), default=None)
+    length = max((target.seconds or 0.0 for target in targets), default=0.0)
+    return [Told(readings(targets), (), first, length, ", ".join(a.name for a in artefacts))]
 
 
 def _alike(a: Page, b: Page) -> float:
@@ -120,7 +110,7 @@ def _ordered(files: list[_File]) -> list[_File]:
         return sorted(files, key=lambda file: file.started)
     if len(files) == 2:
         return files if _grew(files[0].page, files[1].page) >= 0 else files[::-1]
-    return sorted(files, key=lambda file: file.changed)
+    return sorted(files, key=lambda file: file.artefact.changed)
 
 
 def _grew(a: Page, b: Page) -> int:
@@ -140,8 +130,8 @@ def _target(files: Sequence[_File]) -> Target:
     seconds: float | None = None
     if first.clock is not None and last.clock is not None:
         seconds = last.clock - first.clock
-    elif abs(last.changed - first.changed) >= LEAST_GAP_S:
-        seconds = abs(last.changed - first.changed)
+    elif abs(last.artefact.changed - first.artefact.changed) >= LEAST_GAP_S:
+        seconds = abs(last.artefact.changed - first.artefact.changed)
         notes.append("the time in between is that of the files")
-    origin = ", ".join(str(file.path) for file in files)  # as given: names alone may be alike
+    origin = ", ".join(file.artefact.origin for file in files)  # as given: names alone may be alike
     return Target(origin, [file.page for file in files], seconds, notes)

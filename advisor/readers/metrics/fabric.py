@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from advisor.readers.metrics.rows import Row, row, share
 from advisor.readers.metrics.window import Window, ratio
 from advisor.readers.prometheus import Labels, Series
+from advisor.readers.rows import Row, row, share
 
 ACTIVE = 4  # the port state of the InfiniBand specification
 METADATA = ("getattr", "lookup", "access", "open", "readdir")

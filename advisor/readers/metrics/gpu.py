@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from advisor.readers.metrics.gpu_facts import BUSY, Gpu, States, extreme, gpu_facts
 from advisor.readers.metrics.gpu_names import DCGM, LATEST, SMI, THROTTLES, TRITON, Names
-from advisor.readers.metrics.rows import Row, row
 from advisor.readers.metrics.window import INSTANCE, Window
 from advisor.readers.prometheus import Labels, Series
+from advisor.readers.rows import Row, row
 
 Identify = Callable[[Mapping[str, str]], str | None]  # labels -> the GPU's name on its host
 Naming = Callable[[Labels], Gpu | None]

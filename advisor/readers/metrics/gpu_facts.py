@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from advisor.readers.metrics.rows import Row, row, share
 from advisor.readers.metrics.window import ratio
+from advisor.readers.rows import Row, row, share
 
 Gpu = tuple[str, str]  # host, name on the host
 States = dict[Gpu, dict[str, float]]

@@ -13,13 +13,13 @@ from advisor.errors import InputError
 from advisor.models import Reading, Source
 from advisor.readers.metrics.gpu import dcgm, nvidia_smi, triton_gpus
 from advisor.readers.metrics.node import node
-from advisor.readers.metrics.rows import Row, facts
 from advisor.readers.metrics.sglang import sglang
 from advisor.readers.metrics.tgi import tgi
 from advisor.readers.metrics.triton import triton
 from advisor.readers.metrics.vllm import vllm
 from advisor.readers.metrics.window import Window, merge
 from advisor.readers.prometheus import Page
+from advisor.readers.rows import Row, facts
 
 KIND = "scrape"
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from advisor.readers.metrics.rows import Row, row, share
 from advisor.readers.metrics.window import INSTANCE, Window, ratio
 from advisor.readers.prometheus import Series
+from advisor.readers.rows import Row, row, share
 
 REPLICA = ("engine", "dp_rank", "worker_addr", "pod", INSTANCE)
 TTFT, TPOT, ITL = "time_to_first_token", "time_per_output_token", "inter_token_latency"

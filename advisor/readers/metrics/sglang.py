@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from advisor.readers.metrics.rows import Row, row, share
 from advisor.readers.metrics.serving import (
     ITL,
     TOKEN,
@@ -21,6 +20,7 @@ from advisor.readers.metrics.serving import (
     tail,
 )
 from advisor.readers.metrics.window import Window, ratio
+from advisor.readers.rows import Row, row, share
 
 _GAPS = ("sglang:inter_token_latency_seconds", "sglang:time_per_output_token_seconds")
 SGLANG: Means = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from advisor.readers.metrics.rows import Row, row
 from advisor.readers.metrics.serving import (
     TOKEN,
     TPOT,
@@ -16,6 +15,7 @@ from advisor.readers.metrics.serving import (
     means,
 )
 from advisor.readers.metrics.window import Window, ratio
+from advisor.readers.rows import Row, row
 
 TGI: Means = {
     "request.duration": (S, ("tgi_request_duration",)),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from advisor.readers.metrics.rows import Row, row, share
 from advisor.readers.metrics.serving import REQUEST, TOKEN, S, completed, identity
 from advisor.readers.metrics.window import Window, by_label, ratio
+from advisor.readers.rows import Row, row, share
 
 _US = 1e-6
 

@@ -1,4 +1,4 @@
-"""Rows of facts: what the readers of metrics yield, and how rows become facts of one origin."""
+"""Rows of facts: what readers yield, and how rows become facts of one origin."""
 
 from __future__ import annotations
 

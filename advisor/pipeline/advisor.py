@@ -1,34 +1,23 @@
-"""The flow: sources -> facts -> Profile -> match -> rank -> Diagnosis -> Answer, report, document.
-
-The only place that knows the order. Stages do not know each other; here their results
-are handed on. Faces (`cli`, `serve`) call these functions and render what they return.
-"""
+"""From a diagnosis or a question to an answer, a report, a stored entry, a document."""
 
 from __future__ import annotations
 
 import functools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from advisor import kb, profile, store
+from advisor import store
 from advisor.answer import Responder, understand
 from advisor.blocks import Block, Words, rule_blocks
-from advisor.engine import Engine, blinded, decidable
-from advisor.engine import diagnose as judge
+from advisor.engine import blinded, decidable
 from advisor.errors import AdvisorError, InputError, NotFound
-from advisor.models import Answer, Diagnosis, Knowledge, Lang, Profile, Reading, Source, Text
+from advisor.models import Answer, Diagnosis, Knowledge, Lang, Text
+from advisor.pipeline.diagnoser import Diagnoser
 from advisor.report.document import diagnosis_document
-
-if TYPE_CHECKING:
-    from advisor.collect.probe import Probe
-    from advisor.collect.run import Run
 
 Format = Literal["md", "html", "json"]
 FORMATS: tuple[Format, ...] = ("md", "html", "json")
@@ -36,17 +25,12 @@ SCHEMA = 1
 STALE_S = 60.0  # a run that goes on is saved every few seconds
 
 
-class Advisor:
+class Advisor(Diagnoser):
     """One knowledge base and one store, and everything that is done with them."""
 
     def __init__(self, knowledge: Knowledge | None = None, data: Path | None = None) -> None:
-        self.knowledge = knowledge or kb.load()
+        super().__init__(knowledge)
         self._data = data
-
-    @functools.cached_property
-    def engine(self) -> Engine:
-        """The compiled rules."""
-        return Engine(self.knowledge)
 
     @functools.cached_property
     def responder(self) -> Responder:
@@ -57,147 +41,6 @@ class Advisor:
     def store(self) -> store.SqliteStore:
         """Where diagnoses are kept; opened when first needed."""
         return store.SqliteStore((self._data or store.data_folder()) / "advisor.db")
-
-    # --- from sources to a diagnosis ---
-
-    def diagnose_readings(
-        self, readings: Sequence[Reading], *, subject: str, started: str, duration_s: float
-    ) -> Diagnosis:
-        """Judge what live sources said over one window."""
-        built = profile.build(readings, self.knowledge.facts, subject=subject, started=started, duration_s=duration_s)
-        return judge(built, self.engine)
-
-    def diagnose_run(self, run: Run, script: Reading | None = None) -> Diagnosis:
-        """Judge a run that was watched from here, also while it is still going; `script` is what its code says."""
-        from advisor.readers.patches import attach
-
-        built = profile.build(
-            (*run.readings, script) if script else run.readings,
-            self.knowledge.facts,
-            subject=_command_line(run.command),
-            started=run.started,
-            duration_s=run.duration_s,
-            ranks=run.ranks,
-        )
-        return attach(judge(built, self.engine), script, Path.cwd())
-
-    def diagnose_script(self, path: Path) -> Diagnosis:
-        """Say what a Python script tells before it runs, with nothing measured (raises InputError)."""
-        from advisor.readers.patches import attach
-        from advisor.readers.script import read_script
-
-        said = read_script(path, Path.cwd())
-        found = self.diagnose_readings([said], subject=f"python {path}", started=now(), duration_s=0.0)
-        return attach(found, said, Path.cwd())
-
-    def diagnose(self, document: object) -> Diagnosis:
-        """Judge the facts of a parsed profile or Diagnosis document, with the rules at hand.
-
-        Raises:
-            InputError: when it is neither.
-        """
-        from advisor.readers.document import read_document
-        from advisor.readers.patches import carry
-
-        return carry(judge(profile.restore(read_document(document), self.knowledge.facts), self.engine), document)
-
-    def diagnose_file(self, path: Path) -> Diagnosis:
-        """Judge the facts in a file of any known kind (raises InputError)."""
-        return self.diagnose_files([path])[0]
-
-    def diagnose_files(self, paths: Sequence[Path]) -> list[Diagnosis]:
-        """Judge files: every profile and script for itself, all saved metrics pages together (raises InputError)."""
-        from advisor.readers.document import read_file
-        from advisor.readers.recognise import recognise
-        from advisor.readers.scrapes import read_scrapes
-
-        kinds = {path: recognise(path) for path in paths}
-        found = [self.diagnose_script(path) for path in kinds if kinds[path] == "script"]
-        found += [self.diagnose(read_file(path)) for path in kinds if kinds[path] == "document"]
-        pages = [path for path in kinds if kinds[path] == "metrics"]
-        if pages:
-            readings, taken, seconds = read_scrapes(pages)
-            subject = ", ".join(path.name for path in pages)
-            found.append(self.diagnose_readings(readings, subject=subject, started=moment(taken), duration_s=seconds))
-        return found
-
-    def diagnose_endpoint(
-        self,
-        url: str,
-        seconds: float = 10.0,
-        also: Sequence[str] = (),
-        progress: Callable[[float], None] | None = None,
-    ) -> Diagnosis:
-        """Scrape the metrics at `url`, and at the addresses in `also`, for some seconds and judge them together.
-
-        Replicas of one server add up; exporters of GPUs and of the machine complete the picture.
-
-        Raises:
-            InputError: when no address answers with metrics of a known kind.
-        """
-        from advisor.collect.scrape import scrape
-        from advisor.readers.scrapes import read_targets
-
-        started = now()
-        scraped = scrape(list(dict.fromkeys([url, *also])), seconds, progress)
-        readings = read_targets([(s.origin, s.pages, s.note) for s in scraped])
-        length = max((s.pages[-1][0] - s.pages[0][0] for s in scraped if s.pages), default=0.0)
-        subject = ", ".join(s.origin for s in scraped)
-        return self.diagnose_readings(readings, subject=subject, started=started, duration_s=length)
-
-    def diagnose_machine(
-        self, seconds: float, pid: int | None = None, progress: Callable[[float], None] | None = None
-    ) -> Diagnosis:
-        """Sample this machine, or one process tree on it, and judge."""
-        from advisor.collect.sampler import sample
-
-        started = now()
-        readings = sample(seconds, pid, progress)
-        subject = f"pid {pid}" if pid else "this machine"
-        return self.diagnose_readings(readings, subject=subject, started=started, duration_s=seconds)
-
-    def probe(self, probes: Sequence[Probe], say: Callable[[str], None], onto: Sequence[Diagnosis]) -> list[Diagnosis]:
-        """Measure what this machine can reach, and judge each of `onto` anew with it (raises InputError)."""
-        from advisor.collect.probe.run import run_probes
-
-        readings = run_probes(probes, say)
-        return [self._with(diagnosis.profile, readings) for diagnosis in onto]
-
-    def _with(self, before: Profile, readings: Sequence[Reading]) -> Diagnosis:
-        """The facts of a profile and what was read since; where both give a fact, the profile's stands."""
-        known = Reading(Source("profile", before.subject, "ok"), tuple(before.facts.values()))
-        built = profile.build(
-            [known, *readings],
-            self.knowledge.facts,
-            subject=before.subject,
-            started=before.started,
-            duration_s=before.duration_s,
-        )
-        joined = replace(
-            built,
-            id=before.id,
-            sources=before.sources + built.sources,
-            series={**before.series, **built.series},
-            members=before.members,
-            contradictions=before.contradictions + built.contradictions,
-        )
-        return judge(joined, self.engine)
-
-    def watch(
-        self, command: Sequence[str], on_tick: Callable[[Diagnosis], None] | None = None, tick_s: float = 5.0
-    ) -> tuple[Diagnosis, int]:
-        """Run a command unchanged, watch it, judge it: the diagnosis and the command's exit status.
-
-        `on_tick` gets an interim diagnosis every `tick_s` seconds, so that one can ask while it runs.
-        """
-        from advisor.collect.run import run
-        from advisor.readers.script import read_command
-
-        with ThreadPoolExecutor(1) as reader:  # a large code base takes seconds to read: the command does not wait
-            script = reader.submit(read_command, command, Path.cwd())
-            tick = (lambda interim: on_tick(self.diagnose_run(interim, script.result()))) if on_tick else None
-            done = run(command, tick, tick_s)
-        return self.diagnose_run(done, script.result()), done.exit_status
 
     # --- from a question to an answer ---
 
@@ -377,21 +220,5 @@ def report_formats(text: str) -> list[Format]:
     return [known[w] for w in wanted]
 
 
-def now() -> str:
-    """The moment in UTC, ISO 8601 with microseconds."""
-    return moment(time.time())
-
-
-def moment(seconds: float) -> str:
-    """Unix seconds as UTC, ISO 8601 with microseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 def _both(text: Text) -> dict[str, str]:
     return {"en": text.en, "zh": text.zh}
-
-
-def _command_line(command: Sequence[str]) -> str:
-    import shlex
-
-    return shlex.join(command)

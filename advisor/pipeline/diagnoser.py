@@ -1,0 +1,215 @@
+"""From sources to a diagnosis: what is read live, from artefacts and from documents -> Profile -> Diagnosis."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advisor import kb, profile
+from advisor.engine import Engine
+from advisor.engine import diagnose as judge
+from advisor.models import Diagnosis, Knowledge, Profile, Reading, Source
+
+if TYPE_CHECKING:
+    from advisor.collect.probe import Probe
+    from advisor.collect.run import Run
+    from advisor.readers.told import Told
+
+
+class Diagnoser:
+    """One knowledge base, and everything that is judged with it."""
+
+    def __init__(self, knowledge: Knowledge | None = None) -> None:
+        self.knowledge = knowledge or kb.load()
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """The compiled rules."""
+        return Engine(self.knowledge)
+
+    def diagnose_readings(
+        self, readings: Sequence[Reading], *, subject: str, started: str, duration_s: float
+    ) -> Diagnosis:
+        """Judge what live sources said over one window."""
+        built = profile.build(readings, self.knowledge.facts, subject=subject, started=started, duration_s=duration_s)
+        return judge(built, self.engine)
+
+    def diagnose_run(self, run: Run, script: Reading | None = None) -> Diagnosis:
+        """Judge a run that was watched from here, also while it is still going; `script` is what its code says."""
+        from advisor.readers.patches import attach
+
+        built = profile.build(
+            (*run.readings, script) if script else run.readings,
+            self.knowledge.facts,
+            subject=shlex.join(run.command),
+            started=run.started,
+            duration_s=run.duration_s,
+            ranks=run.ranks,
+        )
+        return attach(judge(built, self.engine), script, Path.cwd())
+
+    def diagnose_script(self, path: Path) -> Diagnosis:
+        """Say what a Python script tells before it runs, with nothing measured (raises InputError)."""
+        from advisor.readers.patches import attach
+        from advisor.readers.script import read_script
+
+        said = read_script(path, Path.cwd())
+        found = self.diagnose_readings([said], subject=f"python {path}", started=now(), duration_s=0.0)
+        return attach(found, said, Path.cwd())
+
+    def diagnose(self, document: object) -> Diagnosis:
+        """Judge the facts of a parsed profile or Diagnosis document, with the rules at hand.
+
+        Raises:
+            InputError: when it is neither.
+        """
+        from advisor.readers.document import read_document
+        from advisor.readers.patches import carry
+
+        return carry(judge(profile.restore(read_document(document), self.knowledge.facts), self.engine), document)
+
+    def diagnose_file(self, path: Path) -> Diagnosis:
+        """Judge one file of any known kind (raises InputError)."""
+        return self.diagnose_files([path])[0]
+
+    def diagnose_files(
+        self, paths: Sequence[Path], progress: Callable[[int, int], None] | None = None
+    ) -> list[Diagnosis]:
+        """Judge files, folders and archives: every profile for itself, all the rest as one run.
+
+        Artefacts of one kind that are of several runs (two traces of the same rank) are judged apart.
+
+        Args:
+            paths: what to read.
+            progress: is told how many bytes have been read, of how many.
+
+        Raises:
+            InputError: when none of them can be used.
+        """
+        from advisor.readers.document import read_json
+        from advisor.readers.read import opened
+
+        with opened(paths, progress) as found:
+            documents = [self.diagnose(read_json(artefact)) for artefact in found.documents]
+            runs = found.runs
+            beside = found.scripts if len(runs) == 1 else []
+            alone = [self.diagnose_script(path) for path in found.scripts if path not in beside]
+            return [*documents, *alone, *(self._diagnose_told(told, found.wrong, beside) for told in runs)]
+
+    def diagnose_paste(self, text: str) -> Diagnosis | None:
+        """Judge what a pasted text says; None when it holds nothing that a reader knows."""
+        from advisor.readers.read import read_paste
+        from advisor.readers.told import together
+
+        told = together(read_paste(text))
+        return self._diagnose_told(told, (), ()) if any(r.facts for r in told.readings) else None
+
+    def _diagnose_told(self, told: Told, wrong: Sequence[Reading], scripts: Sequence[Path]) -> Diagnosis:
+        from advisor.readers.patches import attach
+        from advisor.readers.script import read_script
+
+        said = [read_script(path, Path.cwd()) for path in scripts]
+        built = profile.build(
+            (*told.readings, *said, *wrong),
+            self.knowledge.facts,
+            subject=told.subject,
+            started=moment(told.started) if told.started else "",
+            duration_s=told.seconds,
+            ranks=told.ranks,
+        )
+        return attach(judge(built, self.engine), said[0] if said else None, Path.cwd())
+
+    def diagnose_endpoint(
+        self,
+        url: str,
+        seconds: float = 10.0,
+        also: Sequence[str] = (),
+        progress: Callable[[float], None] | None = None,
+    ) -> Diagnosis:
+        """Scrape the metrics at `url`, and at the addresses in `also`, for some seconds and judge them together.
+
+        Replicas of one server add up; exporters of GPUs and of the machine complete the picture.
+
+        Raises:
+            InputError: when no address answers with metrics of a known kind.
+        """
+        from advisor.collect.scrape import scrape
+        from advisor.readers.scrapes import read_targets
+
+        started = now()
+        scraped = scrape(list(dict.fromkeys([url, *also])), seconds, progress)
+        readings = read_targets([(s.origin, s.pages, s.note) for s in scraped])
+        length = max((s.pages[-1][0] - s.pages[0][0] for s in scraped if s.pages), default=0.0)
+        subject = ", ".join(s.origin for s in scraped)
+        return self.diagnose_readings(readings, subject=subject, started=started, duration_s=length)
+
+    def diagnose_machine(
+        self, seconds: float, pid: int | None = None, progress: Callable[[float], None] | None = None
+    ) -> Diagnosis:
+        """Sample this machine, or one process tree on it, and judge."""
+        from advisor.collect.sampler import sample
+
+        started = now()
+        readings = sample(seconds, pid, progress)
+        subject = f"pid {pid}" if pid else "this machine"
+        return self.diagnose_readings(readings, subject=subject, started=started, duration_s=seconds)
+
+    def probe(self, probes: Sequence[Probe], say: Callable[[str], None], onto: Sequence[Diagnosis]) -> list[Diagnosis]:
+        """Measure what this machine can reach, and judge each of `onto` anew with it (raises InputError)."""
+        from advisor.collect.probe.run import run_probes
+
+        readings = run_probes(probes, say)
+        return [self._with(diagnosis.profile, readings) for diagnosis in onto]
+
+    def _with(self, before: Profile, readings: Sequence[Reading]) -> Diagnosis:
+        """The facts of a profile and what was read since; where both give a fact, the profile's stands."""
+        known = Reading(Source("profile", before.subject, "ok"), tuple(before.facts.values()))
+        built = profile.build(
+            [known, *readings],
+            self.knowledge.facts,
+            subject=before.subject,
+            started=before.started,
+            duration_s=before.duration_s,
+        )
+        joined = replace(
+            built,
+            id=before.id,
+            sources=before.sources + built.sources,
+            series={**before.series, **built.series},
+            members=before.members,
+            contradictions=before.contradictions + built.contradictions,
+        )
+        return judge(joined, self.engine)
+
+    def watch(
+        self, command: Sequence[str], on_tick: Callable[[Diagnosis], None] | None = None, tick_s: float = 5.0
+    ) -> tuple[Diagnosis, int]:
+        """Run a command unchanged, watch it, judge it: the diagnosis and the command's exit status.
+
+        `on_tick` gets an interim diagnosis every `tick_s` seconds, so that one can ask while it runs.
+        """
+        from advisor.collect.run import run
+        from advisor.readers.script import read_command
+
+        with ThreadPoolExecutor(1) as reader:  # a large code base takes seconds to read: the command does not wait
+            script = reader.submit(read_command, command, Path.cwd())
+            tick = (lambda interim: on_tick(self.diagnose_run(interim, script.result()))) if on_tick else None
+            done = run(command, tick, tick_s)
+        return self.diagnose_run(done, script.result()), done.exit_status
+
+
+def now() -> str:
+    """The moment in UTC, ISO 8601 with microseconds."""
+    return moment(time.time())
+
+
+def moment(seconds: float) -> str:
+    """Unix seconds as UTC, ISO 8601 with microseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
