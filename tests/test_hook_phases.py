@@ -499,7 +499,7 @@ random.seed(0)
 for i in range(STEPS):
     clock[0] += random.lognormvariate(-9, 1)
     recorder.waited(loader, clock[0] - 1e-5, clock[0], None)
-    recorder.events.append((steps.BEGIN, steps.get_ident(), clock[0]))
+    recorder.began[steps.get_ident()] = clock[0]
     recorder.step_ends(optimizer)
     if i % 1000 == 0:
         recorder.saved(1e-6)

@@ -18,7 +18,6 @@ MODULES = ("torch.utils.data.dataloader", "torch.optim.optimizer")
 # What extras.py wants to see; some of these a program never imports.
 EXTRAS = (
     "deepspeed.runtime.engine",
-    "torch._tensor",
     "torch.amp.autocast_mode",
     "torch.distributed._composable.fsdp._fsdp_param_group",
     "torch.distributed.device_mesh",

@@ -21,6 +21,7 @@ BUDGET = 2e-6  # seconds per batch that the looks may cost on average
 VALUES = 1 << 16  # the most values of one tensor that are read
 TENSORS = 16
 LOADERS = 32
+NEVER = 1 << 62
 TOKENS = ("input_ids", "tokens", "token_ids", "text", "inputs", "x")
 
 WATCHED: dict[str, Any] = {}
@@ -31,8 +32,6 @@ class Stats:
 
     def __init__(self) -> None:
         self.drawn = 0
-        self.next = 1
-        self.cost = 0.0
         self.sums = dict.fromkeys(("looks", "rows", "tokens", "square", "known", "padding", "sequences", "real"), 0.0)
         self.widest = self.longest = 0
         self.dtypes: dict[str, int] = {}
@@ -67,21 +66,18 @@ class Stats:
 stats: dict[int, Stats] = {}
 
 
-def arrived(loader: int, batch: Any) -> None:
-    """Batch number so-and-so of the loader with this index reached the program."""
+def arrived(loader: int, drawn: int, batch: Any) -> int:
+    """Batch number `drawn` of the loader with this index reached the program; which number to look at next."""
     own = stats.get(loader)
     if own is None:
         if len(stats) >= LOADERS:
-            return
+            return NEVER
         own = stats[loader] = Stats()
-    own.drawn += 1
-    if own.drawn < own.next:
-        return
+    own.drawn = drawn
     begin = perf_counter()
     own.look(batch)
     cost = perf_counter() - begin
-    own.cost += cost
-    own.next = own.drawn + (1 if own.drawn < FIRST else max(EVERY, int(cost / BUDGET)))
+    return drawn + (1 if drawn < FIRST else max(EVERY, int(cost / BUDGET)))
 
 
 def _tensors(batch: Any) -> list[tuple[str, Any]]:

@@ -23,16 +23,18 @@ def imported(module: ModuleType) -> None:
 
 
 def step_ended(optimizer: Any, ends: int) -> None:
-    """The primary optimizer has ended its step number `ends`."""
+    """The primary optimizer has ended its step number `ends`; most steps concern no part, and cost next to nothing."""
+    if ends > traffic.FIRST + 1 and not traffic.counts.concerns(ends) and not wrappers.made["DDP"].count:
+        return
     if ends == 2:
         leave()
     for source in STEPPED:
         source.part.run(source.step_ended, optimizer, ends)
 
 
-def arrived(loader: int, content: Any) -> None:
-    """A DataLoader, known by its index, gave `content` to the program."""
-    batch.part.run(batch.arrived, loader, content)
+def arrived(loader: int, drawn: int, content: Any) -> int:
+    """A DataLoader, known by its index, gave its batch number `drawn`; which number is to be looked at next."""
+    return batch.part.run(batch.arrived, loader, drawn, content) or batch.NEVER
 
 
 def content() -> dict[str, Any]:

@@ -69,6 +69,8 @@ def time_collate(fetcher: Any, loader: Any) -> None:
     """Time the fetcher's ``collate_fn``, for a loader without workers."""
 
     def bind_collate(function: Callable[..., Any]) -> Any:
+        if not loader.times_collate():
+            return function
         call = Collating(function)
         call.loader, call.start = loader, perf_counter()
         return call

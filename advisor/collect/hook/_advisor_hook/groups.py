@@ -16,7 +16,7 @@ class Step:
     is the end of what was timed last: what follows it up to a backward pass is the forward pass.
     """
 
-    began = mark = ended = asked = 0.0
+    mark = ended = asked = 0.0
     saving = batches = samples = unsure = sampled = syncs = copies = 0
     wait = exposed = optimizer = forward = backward = save = epoch = sync = copy = 0.0
     loaders: tuple[int, ...] = ()
@@ -47,20 +47,22 @@ class Step:
             loader.held += now - self.asked
         self.loader, self.asked = loader, now
 
-    def backward_ended(self, start: float, now: float) -> None:
-        """A backward pass is over. One that steps optimizers meanwhile counts from the end of the last step."""
+    def backward_ended(self, start: float, began: float, now: float) -> None:
+        """A backward pass is over. One that steps optimizers meanwhile counts from the end of the last step.
+
+        `began` is when the optimizer's step began whose closure this is a part of, 0 when it is none.
+        """
         start = max(start, self.ended)
-        before = max(self.mark, self.began)
+        before = max(self.mark, began)
         if before:
             self.forward += max(0.0, start - before)
         self.backward += now - start
         self.mark = now
 
-    def optimizer_ended(self, now: float) -> None:
+    def optimizer_ended(self, began: float, now: float) -> None:
         """An optimizer's step is over. A closure that ran inside, with its forward and backward, is not part of it."""
-        if self.began:
-            self.optimizer += now - max(self.began, self.mark)
-            self.began = 0.0
+        if began:
+            self.optimizer += now - max(began, self.mark)
         self.mark = now
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from . import describe
 
 LOADERS = 32
+OFTEN, SELDOM = 128, 16  # what costs much is done for the first batches, then for one in so many
 PROBED = 64  # the batches whose autograd recording is looked at
 
 
@@ -28,7 +29,7 @@ class Loader:
         self.batches = self.no_grad = self.timed = self.evaluating = self.probed = self.recorded = self.epochs = 0
         self.wall = self.cpu = self.first_wall = self.collate = self.first_collate = 0.0
         self.held = self.epoch_start = 0.0
-        self.turn = 0
+        self.turn = self.drawn = self.look = 0  # batches asked for, batches given, and which of them is looked at next
         self.collating = 0.0  # of the batch that is being made
         self.trains = False  # a step has drawn from it
         self.nodes: tuple[int, int] | None = None
@@ -41,7 +42,11 @@ class Loader:
     def samples_cpu(self) -> bool:
         """Whether to ask the kernel for the CPU time of the next batch, which costs more than all the rest."""
         self.turn += 1
-        return self.turn < 128 or self.turn % 16 == 0
+        return self.turn < OFTEN or self.turn % SELDOM == 0
+
+    def times_collate(self) -> bool:
+        """Whether to time the collating of the batch that is made now; else that of the last one stands for it."""
+        return self.turn < OFTEN or self.turn % 4 == 0
 
     def waited(self, wall: float, cpu: float | None, grad: bool, collate: float) -> None:
         """One batch has arrived; `cpu` is None when its CPU time was not asked for."""

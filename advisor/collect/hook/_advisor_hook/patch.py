@@ -126,7 +126,9 @@ def _waited(iterator: Any, loader: Any, cpu: float | None, start: float, batch: 
             if making is not None:
                 vars(iterator)["_advisor_new"] = None
                 recorder.epoch(loader, now, now - start + making)
-            extras.arrived(loader.index, batch)
+            loader.drawn += 1
+            if loader.drawn >= loader.look:
+                loader.look = extras.arrived(loader.index, loader.drawn, batch)
             if probe_loader.WANTED:
                 probe_loader.after(iterator, loader)
     except Exception as error:
@@ -170,7 +172,7 @@ def _time_class_step(cls: Any) -> None:
 def _before_step(*_: Any) -> None:
     recorder = steps.recorder
     if not recorder.stopped:
-        recorder.events.append((steps.BEGIN, get_ident(), perf_counter()))
+        recorder.began[get_ident()] = perf_counter()
 
 
 def _after_step(optimizer: Any, *_: Any) -> None:

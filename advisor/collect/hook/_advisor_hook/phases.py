@@ -17,7 +17,7 @@ from threading import get_ident
 from time import perf_counter
 from typing import Any
 
-from . import describe, fail, fetch, steps
+from . import describe, fail, fetch, steps, traffic
 from .probe import Call, Probe, Timed, put, timed
 
 # Functions that write a checkpoint, under the module whose global name all their callers use.
@@ -61,7 +61,9 @@ class Backward(Call):
             recorder = steps.recorder
             recorder.in_backward = None
             recorder.backwards += 1
-            recorder.events.append((steps.BACKWARD, get_ident(), perf_counter(), self.start))
+            thread = get_ident()
+            event = (steps.BACKWARD, thread, perf_counter(), self.start, recorder.began.get(thread, 0.0))
+            recorder.events.append(event)
             if len(recorder.events) > steps.EVENTS:
                 recorder.count()
         except Exception as error:
@@ -73,6 +75,7 @@ def _backward(function: Callable[..., Any]) -> Any:
     if recorder.in_backward == get_ident():  # one inside another counts as one
         return function
     recorder.in_backward = get_ident()
+    traffic.part.run(traffic.backward)
     call = Backward(function)
     call.start = perf_counter()
     return call

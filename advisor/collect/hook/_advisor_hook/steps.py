@@ -28,7 +28,7 @@ from .syncs import Syncs
 
 HEAD = 64
 EVENTS = 512
-BATCH, ASKED, PASS, EPOCH, BACKWARD, BEGIN, OTHER, END = range(8)
+BATCH, ASKED, PASS, EPOCH, BACKWARD, OTHER, END = range(7)
 GROUPS = 8
 PLACES = 32
 EVERY_S = 1.0
@@ -56,6 +56,7 @@ class Recorder:
         self.syncs = Syncs()
         self.events: list[tuple[Any, ...]] = []
         self.open: dict[int, Step] = {}
+        self.began: dict[int, float] = {}  # by thread, when the optimizer's step began that is going on
         self.head: list[dict[str, Any]] = []
         self.groups: dict[tuple[int, ...], Group] = {}
         self.primary: Any = None
@@ -139,11 +140,11 @@ class Recorder:
         if primary is optimizer:
             self.others = 0
         elif not self._becomes_primary(optimizer, primary):
-            self.events.append((OTHER, thread, now))
+            self.events.append((OTHER, thread, now, self.began.pop(thread, 0.0)))
             if len(self.events) > EVENTS:
                 self.count()
             return
-        self.events.append((END, thread, now))
+        self.events.append((END, thread, now, self.began.pop(thread, 0.0)))
         self.ends += 1
         extras.step_ended(optimizer, self.ends)
         if self.ends <= HEAD or now >= self.due or len(self.events) > EVENTS or self.syncs.wants(self.ends):
@@ -208,12 +209,11 @@ class Recorder:
                 loader.waited(now - start, cpu, grad, collate)
                 step.arrived(loader, now - start, now, busy)
             elif kind == BACKWARD:
-                step.backward_ended(event[3], now)
-            elif kind == BEGIN:
-                step.began = now
+                step.backward_ended(event[3], event[4], now)
             elif kind == OTHER:
-                step.optimizer_ended(now)
+                step.optimizer_ended(event[3], now)
             elif kind == END:
+                step.optimizer_ended(event[3], now)
                 self._ended(thread, now, step)
             elif kind == ASKED:
                 step.asks(event[3], now)
@@ -223,7 +223,6 @@ class Recorder:
                 step.loader = None
 
     def _ended(self, thread: int, now: float, step: Step) -> None:
-        step.optimizer_ended(now)
         if self.last is not None and self.thread == thread:
             self._add(now - output.START, now - self.last - step.save, step)
         self.thread, self.last = thread, now

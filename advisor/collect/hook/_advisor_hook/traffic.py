@@ -47,6 +47,10 @@ class Counts:
         self.last: float | None = None
         self.clear()
 
+    def concerns(self, ends: int) -> bool:
+        """Whether the end of step number `ends` begins or ends a step that is counted."""
+        return ends <= FIRST or self.watching or ends % self.every < 2
+
     def clear(self) -> None:
         """Begin a step."""
         self.backwards = self.synced = self.collectives = 0
@@ -70,13 +74,8 @@ class Wait(functools.partial):  # type: ignore[type-arg]
             part.lose(error)
 
 
-def _tensor(module: ModuleType) -> None:
-    part.put(module.Tensor, "backward", _backward)
-
-
-def _backward(instance: Any) -> None:
-    if instance is None:
-        return
+def backward() -> None:
+    """A backward pass begins."""
     counts.backwards += 1
     if wrappers.wrapped() and wrappers.part.lost is None:
         counts.synced += bool(wrappers.syncing())
@@ -87,7 +86,6 @@ def _distributed(module: ModuleType) -> None:
 
 
 WATCHED: dict[str, Callable[[ModuleType], None]] = {
-    "torch._tensor": _tensor,
     "torch.distributed.distributed_c10d": _distributed,
 }
 
@@ -125,8 +123,7 @@ def _timed(plain: Any) -> Any:
 def step_ended(_: Any, ends: int) -> None:
     """Close the step's row, and look at collectives in the next step or not."""
     now = perf_counter()
-    if not (counts.watching or _due(ends) or _due(ends - 1)):
-        counts.backwards = counts.synced = 0
+    if not counts.concerns(ends):
         return
     started = bool(_modules) and _modules[0].is_initialized()
     if counts.last is not None and (counts.watching or (not started and _due(ends - 1))):

@@ -86,7 +86,7 @@ def syncing() -> bool:
 
 def wrapped() -> bool:
     """Whether the program uses a wrapper that `syncing` can ask."""
-    return any(made[kind].count for kind in ("DDP", "FSDP", "FSDP2"))
+    return bool(made["DDP"].count or made["FSDP"].count or made["FSDP2"].count)
 
 
 def step_ended(optimizer: Any, ends: int) -> None:
