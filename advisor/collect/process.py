@@ -38,6 +38,8 @@ IO_KEYS = ("\nread_bytes: ", "\nwrite_bytes: ")
 Row = dict[str, int]
 
 FULL_EVERY = 10  # readings: so often a process that sleeps is read in full
+# Of a large job, new processes are looked for in every second reading, and what has slept long is read in every third.
+LARGE, SLEPT = 16, 10
 TREND_SAMPLES, TREND_SECONDS = 10, 10.0
 
 
@@ -90,17 +92,20 @@ class Process:
         self._looks = Looks(pid or 0, proc, self._files)
         self._known: set[int] = set()
         self._rows: dict[int, tuple[str, str]] = {}  # process -> its stat and what was made of it
+        self._asleep: dict[int, int] = {}  # for how many readings in a row a process has not run
         self._turn = 0
 
     def read(self) -> Sample:
         """One row per process, what a few of them wait in, and details of the root process."""
         if self._tree is None or self._pid is None:
             raise FileNotFoundError("no process was given, so no job was watched")
-        pids = self._tree.refresh()
-        self._forget(self._known - pids)
-        self._known = pids
         self._turn += 1
-        texts = {pid: text for pid in sorted(pids) if (text := self._text(pid, "stat"))}
+        if len(self._known) <= LARGE or self._turn % 2:
+            pids = self._tree.refresh()
+            self._forget(self._known - pids)
+            self._known = pids
+        pids = self._known
+        texts = {pid: text for pid in sorted(pids) if (text := self._stat(pid))}
         if not texts:
             raise NotYet(f"process {self._pid} is not running")
         stats = {pid: text.rpartition(")")[2].split() for pid, text in texts.items()}
@@ -110,7 +115,7 @@ class Process:
         return {
             "root": self._pid,
             "procs": {f"{pid}/{field[19]}": self._row(pid, field, texts[pid]) for pid, field in stats.items()},
-            "threads": self._threads.read(pids),
+            "threads": self._threads.read(texts),
             "main": self._main.read(stats, self._pid, uptime, tick),
             "looks": self._looks.read(stats),
             "limits": self._text(self._pid, "limits"),
@@ -124,9 +129,19 @@ class Process:
     def _text(self, pid: int, file: str) -> str | None:
         return self._files.optional(f"{self._proc}/{pid}/{file}")
 
+    def _stat(self, pid: int) -> str | None:
+        """The process's line, or the last one when it has not run for long: its counters add up all the same."""
+        if len(self._known) > LARGE and self._asleep.get(pid, 0) >= SLEPT and (pid + self._turn) % 3:
+            return self._rows[pid][0]
+        text = self._text(pid, "stat")
+        slept = text is not None and text == self._rows.get(pid, ("", ""))[0]
+        self._asleep[pid] = self._asleep.get(pid, 0) + 1 if slept else 0
+        return text
+
     def _forget(self, pids: set[int]) -> None:
         for pid in pids:
             self._rows.pop(pid, None)
+            self._asleep.pop(pid, None)
             for file in ("stat", "statm", "io", "wchan", f"task/{pid}/stat"):
                 self._files.close(f"{self._proc}/{pid}/{file}")
 

@@ -1,17 +1,17 @@
 """How long the threads of a job run, and how long they wait for a CPU: read within a budget of CPU time.
 
-A job may have thousands of threads, so they are looked at only as often as one thousandth of a core allows.
+A job may have thousands of threads, so they are looked at only as often as half a thousandth of a core allows.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from advisor.collect.base import Facts, Sample, rate, read_optional, span, times
 
-THREAD_BUDGET = 0.001  # share of one core that reading threads may cost
+THREAD_BUDGET = 0.0005  # share of one core that reading threads may cost
 THREAD_PAUSE = 4.0  # seconds: short windows still get their readings, whatever they cost
 Row = tuple[int, int, int, int]  # run ns, wait ns, preemptions, times it was given a CPU
 LEAST_ACTIVE = 0.01  # of one core: below it the share of waiting is noise
@@ -22,43 +22,53 @@ class Threads:
 
     def __init__(self, proc: str = "/proc") -> None:
         self._proc = proc
-        self._last: dict[int, Row] = {}
+        self._last: dict[int, dict[int, Row]] = {}  # by process and thread
+        self._stats: dict[int, str] = {}  # the process's stat when its threads were read last
         self._totals = [0, 0, 0]
         self._started: float | None = None
         self._due = 0.0
 
-    def read(self, pids: set[int]) -> list[int] | None:
-        """[run ns, wait ns, preemptions] since the first call; None when it is not time or not possible."""
+    def read(self, stats: Mapping[int, str]) -> list[int] | None:
+        """[run ns, wait ns, preemptions] since the first call; None when it is not time or not possible.
+
+        Args:
+            stats: by process its /proc/pid/stat; where that has not changed, no thread has run.
+        """
         now = time.monotonic()
         if now < self._due:
             return None
         before = time.thread_time()
-        current = {tid: row for pid in pids for tid, row in self._threads(pid)}
-        if not current:
+        ran = [pid for pid, stat in stats.items() if self._stats.get(pid) != stat]
+        current = {pid: self._threads(pid) for pid in ran}
+        if not any(current.values()) and not self._last:
             return None
         if self._started is None:
             self._started, self._last = now, current
-        for tid, row in current.items():
-            known = self._last.get(tid, (0, 0, 0, 0))  # a thread born since: its whole life is new
-            for i in range(3):
-                self._totals[i] += max(0, row[i] - known[i])
-        self._last = current
-        longest = max(THREAD_PAUSE, (now - self._started) / 10)
+        for pid, threads in current.items():
+            before_that = self._last.get(pid, {})
+            for tid, row in threads.items():
+                known = before_that.get(tid, (0, 0, 0, 0))  # a thread born since: its whole life is new
+                for i in range(3):
+                    self._totals[i] += max(0, row[i] - known[i])
+        self._last = {pid: current.get(pid) or self._last.get(pid, {}) for pid in stats}
+        self._stats = dict(stats)
+        longest = max(THREAD_PAUSE, (now - self._started) / 5)
         self._due = now + min(longest, (time.thread_time() - before) / THREAD_BUDGET)
         return list(self._totals)
 
-    def _threads(self, pid: int) -> list[tuple[int, Row]]:
-        found = []
+    def _threads(self, pid: int) -> dict[int, Row]:
+        found = {}
+        last = self._last.get(pid, {})
         folder = f"{self._proc}/{pid}/task"
         try:
             names = os.listdir(folder)
         except OSError:
-            return []
+            return {}
         for name in names:
             ran = read_optional(f"{folder}/{name}/schedstat")
-            row = self._row(f"{folder}/{name}", ran, self._last.get(int(name))) if ran else None
+            row = self._row(f"{folder}/{name}", ran, last.get(int(name))) if ran else None
             if row:
-                found.append((int(name), row))
+                found[int(name)] = row
         return found
 
     def _row(self, folder: str, schedstat: str, before: Row | None) -> Row | None:
