@@ -2,7 +2,8 @@
 
 Every sample keeps one line: the innermost frame that is the user's code, with what runs inside it. Whether the
 interpreter itself was busy shows in how long this thread had to wait for the GIL. The table is bounded, nothing
-but names and numbers is kept, and the thread is gone while the process forks.
+but names and numbers is kept, and the thread is gone while the process forks. On a busy machine the thread is late
+because it waited for a CPU; the kernel says how long, and that is no sign of a busy interpreter.
 """
 
 from __future__ import annotations
@@ -57,6 +58,31 @@ def _classify(file: str) -> tuple[str, str]:
     return ("python" if full.startswith(describe.STDLIB) else "own"), ""
 
 
+class _RunDelay:
+    """How long the thread that makes it has waited for a CPU, although it could have run."""
+
+    def __init__(self) -> None:
+        try:
+            self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # not on this system: then lateness is all there is
+            self._file = -1
+        self._before = 0.0
+        self.since()
+
+    def since(self) -> float:
+        """Seconds since the last call; 0 where the kernel does not say."""
+        if self._file < 0:
+            return 0.0
+        before, self._before = self._before, int(os.pread(self._file, 64, 0).split()[1]) / 1e9
+        return self._before - before
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
 class Sampler:
     """The samples of this process, and the thread that takes them."""
 
@@ -103,11 +129,12 @@ class Sampler:
         return bool(self._done.acquire(timeout=1.0))
 
     def _run(self, wake: Any, done: Any, thread: Any) -> None:
+        delay = _RunDelay()
         try:
             patience = sys.getswitchinterval() / 2
             due = perf_counter() + INTERVAL
             while not wake.acquire(timeout=max(0.0, due - perf_counter())):
-                late = perf_counter() - due
+                late = perf_counter() - due - delay.since()
                 frame = sys._current_frames().get(thread)  # noqa: SLF001
                 self.add(frame, late > patience)
                 del frame  # it would keep the program's locals alive
@@ -119,6 +146,7 @@ class Sampler:
         except Exception as error:
             fail("sampling the stack", error)
         finally:
+            delay.close()
             done.release()
 
     def add(self, frame: FrameType | None, held: bool) -> None:
