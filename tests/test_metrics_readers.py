@@ -265,6 +265,32 @@ def test_sglang_says_nothing_of_what_it_does_not_measure() -> None:
     assert {name for name in told if name.startswith(GEN)} == {f"{GEN}.requests.running"}
 
 
+def test_a_busy_sglang_page_that_was_saved() -> None:
+    text = """sglang:num_running_reqs{model_name="m"} 162
+sglang:num_queue_reqs{model_name="m"} 2826
+sglang:token_usage{model_name="m"} 0.28
+sglang:gen_throughput{model_name="m"} 86.5
+sglang:time_to_first_token_seconds_sum{model_name="m"} 2.35e6
+sglang:time_to_first_token_seconds_count{model_name="m"} 11000
+sglang:time_per_output_token_seconds_sum{model_name="m"} 8.7e5
+sglang:time_per_output_token_seconds_count{model_name="m"} 7.4e6
+"""
+    told = facts(text, seconds=None)
+
+    assert (told[f"{GEN}.requests.waiting"], told[f"{GEN}.requests.running"]) == (2826, 162)
+    assert told[f"{GEN}.kv_cache.utilization"] == 0.28
+    assert told[f"{GEN}.time_to_first_token"] == pytest.approx(2.35e6 / 11000)
+    assert told[f"{GEN}.time_per_output_token"] == pytest.approx(8.7e5 / 7.4e6)
+
+
+def test_the_first_vllm_told_its_rate_itself() -> None:
+    page = "vllm:num_requests_running 3\nvllm:generation_tokens_total 5e6\n"
+    page += "vllm:avg_generation_throughput_toks_per_s 71.5\n"
+
+    assert facts(page, seconds=None)[f"{GEN}.generation_tokens.rate"] == 71.5
+    assert facts(page, page)[f"{GEN}.generation_tokens.rate"] == 0
+
+
 def test_tgi_tokens_while_no_request_ends() -> None:
     page = "tgi_request_generated_tokens_sum 500\ntgi_batch_current_size 8\n"
     page += 'tgi_batch_inference_count{{method="decode"}} {}\n'
@@ -362,6 +388,80 @@ def test_dcgm_counters_per_time() -> None:
     told = facts(page, later)
 
     assert (told["hw.gpu.pcie.replay.rate"], told["hw.gpu.nvlink.crc_errors.rate"]) == (18, 5)
+
+
+OLD = 'gpu="0",uuid="GPU-1"'
+
+
+def test_names_of_dcgm_before_its_second_release() -> None:
+    values = {
+        "gpu_utilization": 80, "fb_used": 30_000, "fb_free": 10_000, "sm_clock": 1200, "power_usage": 250,
+        "gpu_temp": 70, "xid_errors": 31, "fi_prof_sm_active": 0.4, "fi_prof_pcie_rx_bytes": 5e9,
+        "nvlink_replay_error_count_total": 2,
+    }  # fmt: skip
+    told = facts("".join(f"dcgm_{name}{{{OLD}}} {value}\n" for name, value in values.items()))
+
+    assert (told["hw.gpu.utilization"], told["hw.gpu.memory.utilization"]) == (0.8, 0.75)
+    assert (told["hw.gpu.clock.sm"], told["hw.gpu.power"], told["hw.gpu.temperature"]) == (1.2e9, 250, 70)
+    assert (told["hw.gpu.xid.last"], told["hw.gpu.sm.active"], told["hw.gpu.pcie.rx.rate"]) == (31, 0.4, 5e9)
+    assert (told["hw.gpu.nvlink.replay_errors"], told["hw.gpu.count"]) == (2, 1)
+
+
+def test_a_gpu_that_worked_for_a_part_of_the_window_is_judged_by_that_part() -> None:
+    def page(util: int, clock: int, power: int) -> str:
+        values = {"GPU_UTIL": util, "SM_CLOCK": clock, "MAX_SM_CLOCK": 2000, "POWER_USAGE": power}
+        values["ENFORCED_POWER_LIMIT"] = 700
+        return "".join(gpu(f"DCGM_FI_DEV_{name}", value) for name, value in values.items())
+
+    told = facts(page(0, 345, 70), page(0, 345, 70), page(98, 1980, 665), page(2, 345, 70))
+    assert told["hw.gpu.utilization"] == 0.25
+    assert told["hw.gpu.clock.sm.ratio"] == 0.99
+    assert told["hw.gpu.power"] == pytest.approx((3 * 70 + 665) / 4)
+    assert told["hw.gpu.power.limit.utilization"] == 0.95
+
+
+def test_percentiles_of_the_utilization_need_enough_values() -> None:
+    pages = [gpu("DCGM_FI_DEV_GPU_UTIL", 5 if n == 7 else 90) for n in range(20)]
+
+    assert "hw.gpu.utilization.p5" not in facts(*pages[:19])
+    assert (facts(*pages)["hw.gpu.utilization.p5"], facts(*pages)["hw.gpu.utilization.p95"]) == (0.05, 0.9)
+
+
+def test_a_slice_of_dcgm_is_as_busy_as_its_engine() -> None:
+    pages = "".join(
+        gpu(name, value, 0, "n1", f',GPU_I_ID="{i}"')
+        for i, engine in ((1, 0.9), (2, 0.1))
+        for name, value in (("DCGM_FI_PROF_GR_ENGINE_ACTIVE", engine), ("DCGM_FI_DEV_FB_USED", 100 * i))
+    )
+    told = facts(pages)
+
+    assert told["hw.gpu.utilization"] == pytest.approx(0.5)
+    assert (told["hw.gpu.count"], told["hw.gpu.mig.instance.count"]) == (1, 2)
+
+
+def test_what_only_the_nvml_backend_tells() -> None:
+    about = 'gpu_instance_id="{}",uuid="u"'
+    text = 'nvidia_smi_index{uuid="u"} 3\nnvidia_smi_compute_mode{uuid="u"} 3\n'
+    text += 'nvidia_smi_memory_used_bytes{uuid="u"} 50e9\nnvidia_smi_memory_total_bytes{uuid="u"} 80e9\n'
+    for part, used, total in (("2", 38e9, 40e9), ("7", 1e9, 10e9)):
+        text += f"nvidia_smi_mig_memory_used_bytes{{{about.format(part)}}} {used}\n"
+        text += f"nvidia_smi_mig_memory_total_bytes{{{about.format(part)}}} {total}\n"
+        text += f'nvidia_smi_mig_info{{{about.format(part)},mig_uuid="{part}"}} 1\n'
+    text += 'nvidia_smi_pcie_throughput_rx_bytes_per_second{uuid="u"} 2e9\n'
+    for xid, count, at in ((13, 4, 100.0), (79, 1, 200.0), (154, 1, 201.0)):
+        text += f'nvidia_smi_xid_errors_total{{uuid="u",xid="{xid}"}} {count}\n'
+        text += f'nvidia_smi_xid_last_timestamp_seconds{{uuid="u",xid="{xid}"}} {at}\n'
+    (reading,) = readings([Target("smi", [parse(text, "smi")], None)])
+    told = {f.name: (f.value, f.where) for f in reading.facts}
+
+    assert told["hw.gpu.count"] == (1, None)
+    assert told["hw.gpu.memory.utilization"] == (0.95, "gpu 3 MIG 2")
+    assert told["hw.gpu.memory.limit"] == (40e9, "gpu 3 MIG 2")
+    assert told["hw.gpu.mig.instance.count"] == (2, "gpu 3")
+    assert told["hw.gpu.compute_mode"] == ("exclusive_process", "gpu 3")
+    assert told["hw.gpu.pcie.rx.rate"] == (2e9, "gpu 3")
+    assert told["hw.gpu.xid.last"] == (79, "gpu 3")
+    assert told["hw.gpu.xid.count"] == (6, None)
 
 
 def test_nvidia_smi_throttling_from_counters_before_flags() -> None:
@@ -524,6 +624,16 @@ def test_pages_of_different_servers_are_not_before_and_after(tmp_path: Path) -> 
     assert seconds == 0
 
 
+def test_pages_that_name_different_cards_are_of_different_machines(tmp_path: Path) -> None:
+    page = (
+        'nvidia_smi_gpu_info{{uuid="0",name="{}"}} 1\nnvidia_smi_utilization_gpu_ratio{{uuid="0"}} {}\nnvidia_smi_x 1\n'
+    )
+    paths = [saved(tmp_path, name, page.format(name, i), 1.7e9 + i) for i, name in enumerate(("H100", "H200"))]
+    (reading,), _, _ = together(paths)
+
+    assert "one scrape" in reading.source.note
+
+
 def test_a_saved_page_is_known_by_what_it_holds(tmp_path: Path) -> None:
     kind = recognise(Artefact("x", saved(tmp_path, "any.name", SAVED.format(1, 2), 1)))
     assert kind is not None
@@ -540,6 +650,7 @@ def test_real_samples_give_their_known_truth() -> None:
 
     triton = told("triton_excerpt.prom")
     assert triton[f"{GEN}.queue.time"] == pytest.approx(48.3e-6, rel=1e-2)
+    assert triton[f"{GEN}.inference.time"] == pytest.approx(442277e-6, rel=1e-3)
     assert triton[f"{GEN}.batch.size.mean"] == 1.0
     assert told("dcgm_t4_idle_excerpt.prom")["hw.gpu.utilization"] == 0
     busy = told("nvidia_gpu_exporter/linux-x86_64__nvidia-h200__590.48.01__load.metrics")

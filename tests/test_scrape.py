@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 from metrics_server import serving, vllm
 
-from advisor.collect import scrape as module
-from advisor.collect.scrape import scrape
+from advisor.collect import http
+from advisor.collect.scrape import Scraped, scrape
 from advisor.errors import InputError, TooLarge
 from advisor.pipeline import Advisor
 
@@ -67,7 +67,7 @@ def text(body: str, status: int = 200, kind: str = "text/plain; version=0.0.4") 
     return status, {"Content-Type": kind}, body.encode()
 
 
-def once(*urls: str, **options: float) -> list[module.Scraped]:
+def once(*urls: str, **options: float) -> list[Scraped]:
     return scrape(urls, 0.05, **options)
 
 
@@ -232,7 +232,7 @@ def test_a_server_that_hangs_and_one_that_drips_end_in_time() -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_flood_ends_at_the_limit(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    monkeypatch.setattr(http, "MAX_BYTES", 1000)
     body = b"a 1\n" * 100_000
     headers = {"Content-Encoding": "gzip"} if packed else {}
     answer = (200, headers, gzip.compress(body) if packed else body)

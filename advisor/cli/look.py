@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LIVE_S = 1.0  # between two pictures of a run
 KEEP_S = 5.0  # between two stored states of a run
+SECONDS = 10.0  # how long to look when nobody says; also the pause while watching what needs no time to be read
 
 
 def run(options: Options) -> int:
@@ -72,16 +73,18 @@ def doctor(options: Options) -> int:
 
 def _looked(advisor: Advisor, options: Options) -> list[Diagnosis]:
     """One look at everything that was named; all addresses are looked at together."""
-    from advisor.collect.scrape import is_url
+    from advisor.collect.http import is_url
 
     urls = [source for source in options.sources if is_url(source)]
     files = [Path(source) for source in options.sources if not is_url(source)]
+    if options.select and not urls:
+        raise InputError("--select is for Prometheus servers; give the address of one, as in http://HOST:9090")
     found = _read(advisor, files) if files else []
     if urls:
-        look = lambda tick: advisor.diagnose_endpoint(urls[0], options.seconds, urls[1:], tick)  # noqa: E731
+        look = lambda tick: advisor.diagnose_endpoint(urls[0], options.seconds, urls[1:], tick, options.select)  # noqa: E731
         found.append(_with_progress("looking at the metrics", look))
     elif not files:
-        look = lambda tick: advisor.diagnose_machine(options.seconds, options.pid, tick)  # noqa: E731
+        look = lambda tick: advisor.diagnose_machine(options.seconds or SECONDS, options.pid, tick)  # noqa: E731
         found.append(_with_progress("looking at this machine", look))
     return found
 
@@ -94,6 +97,7 @@ def _watched(advisor: Advisor, options: Options, language: Lang) -> list[Diagnos
     last: list[Diagnosis] = []
     with suppress(KeyboardInterrupt):
         while True:
+            began = time.monotonic()
             try:
                 last = _looked(advisor, options)
                 for diagnosis in last:
@@ -102,7 +106,7 @@ def _watched(advisor: Advisor, options: Options, language: Lang) -> list[Diagnos
                 if not last:
                     raise
                 print(f"advisor: {error}", file=sys.stderr)
-                time.sleep(options.seconds)
+            time.sleep(max(0.0, began + min(options.seconds or SECONDS, SECONDS) - time.monotonic()))
     return last
 
 

@@ -70,9 +70,18 @@ def _run_options(p: argparse.ArgumentParser) -> None:
 
 
 def _diagnose_options(p: argparse.ArgumentParser) -> None:
-    about = "profiles, scripts, saved metrics pages, or addresses of metrics; none: this machine"
+    about = "profiles, scripts, saved metrics, or addresses of metrics and Prometheus servers; none: this machine"
     p.add_argument("sources", nargs="*", metavar="FILE|URL", help=about)
-    p.add_argument("--seconds", type=_seconds, default=10.0, help="how long to look (default 10)")
+    p.add_argument(
+        "--seconds", type=_seconds, help="how long to look (default 10), or back into a Prometheus server (300)"
+    )
+    p.add_argument(
+        "--select",
+        action="append",
+        default=[],
+        metavar="{LABELS}",
+        help="series of a Prometheus server; repeatable: any",
+    )
     p.add_argument("--watch", action="store_true", help="keep looking, until Ctrl-C")
     p.add_argument("--pid", type=int, help="look at this process and its children")
     p.add_argument("--out", type=Path, metavar="FILE", help="write the Diagnosis to this file")

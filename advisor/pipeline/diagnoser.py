@@ -129,26 +129,23 @@ class Diagnoser:
     def diagnose_endpoint(
         self,
         url: str,
-        seconds: float = 10.0,
+        seconds: float | None = None,
         also: Sequence[str] = (),
         progress: Callable[[float], None] | None = None,
+        select: Sequence[str] = (),
     ) -> Diagnosis:
-        """Scrape the metrics at `url`, and at the addresses in `also`, for some seconds and judge them together.
+        """Look at `url` and at the addresses in `also`, and judge them together.
 
-        Replicas of one server add up; exporters of GPUs and of the machine complete the picture.
+        Pages of metrics are scraped for some seconds; a Prometheus server is asked for the last minutes of
+        what it has scraped, narrowed by `select`. Replicas of one server add up; exporters of GPUs and of
+        the machine complete the picture.
 
         Raises:
             InputError: when no address answers with metrics of a known kind.
         """
-        from advisor.collect.scrape import scrape
-        from advisor.readers.scrapes import read_targets
+        from advisor.pipeline.endpoints import look
 
-        started = now()
-        scraped = scrape(list(dict.fromkeys([url, *also])), seconds, progress)
-        readings = read_targets([(s.origin, s.pages, s.note) for s in scraped])
-        length = max((s.pages[-1][0] - s.pages[0][0] for s in scraped if s.pages), default=0.0)
-        subject = ", ".join(s.origin for s in scraped)
-        return self.diagnose_readings(readings, subject=subject, started=started, duration_s=length)
+        return self._diagnose_told(look([url, *also], seconds, select, progress), (), ())
 
     def diagnose_machine(
         self, seconds: float, pid: int | None = None, progress: Callable[[float], None] | None = None

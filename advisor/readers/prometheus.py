@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from advisor.errors import InputError, TooLarge
 
@@ -48,6 +49,15 @@ class Page:
     def series(self, name: str) -> Series:
         """The series of a sample name (canonical); empty when there is none."""
         return self.samples.get(name, {})
+
+
+class Line(NamedTuple):
+    """One line: the name as it is spelled, labels, value, time stamp (Unix seconds) if it has one."""
+
+    name: str
+    labels: Labels
+    value: float
+    time: float | None
 
 
 def canonical(name: str) -> str:
@@ -112,6 +122,16 @@ def parse(text: str, origin: str) -> Page:
     if not samples:
         raise InputError(f"{origin} holds no metrics; give the page that a /metrics endpoint answers")
     return Page(samples, newest, note)
+
+
+def parse_line(line: str) -> Line | None:
+    """One line of the format without spaces around it; None when it is none.
+
+    >>> parse_line('{__name__="up", job="a"} 1 1700000000000')
+    Line(name='up', labels=(('job', 'a'),), value=1.0, time=1700000000.0)
+    """
+    found = _sample(line, {})
+    return None if found is None else Line(*found)
 
 
 def _sample(line: str, cache: dict[str, Labels]) -> tuple[str, Labels, float, float | None] | None:

@@ -14,8 +14,10 @@ from typing import cast
 from advisor.readers.artefact import Artefact, Tick, is_binary
 from advisor.readers.intake import Tree
 from advisor.readers.prometheus import looks_like_metrics
+from advisor.readers.sample_signs import looks_like_samples
 from advisor.readers.script.source import looks_like_python
 from advisor.readers.told import Told
+from advisor.readers.web_page import looks_like_a_page
 
 Read = Callable[[Sequence[Artefact], Tick], list[Told]]
 ReadTree = Callable[[Tree, Tick], list[Told]]
@@ -67,9 +69,11 @@ def _text(artefact: Artefact) -> bool:
 SCRIPT, DOCUMENT, TEXT = "a Python script", "a profile or diagnosis", "text"
 # The first test that holds decides.
 KINDS: Sequence[Kind] = (
+    Kind("saved samples", lambda a: looks_like_samples(a.text_head), "advisor.readers.history"),
     Kind("saved metrics", lambda a: looks_like_metrics(a.text_head), "advisor.readers.scrapes"),
     Kind(DOCUMENT, _json, "advisor.readers.document"),
     Kind(SCRIPT, _python, "advisor.readers.script"),
+    Kind("a web page", lambda a: looks_like_a_page(a.text_head), "advisor.readers.web_page"),
     Kind(TEXT, _text, "advisor.readers.log"),
 )
 TREES: Sequence[TreeKind] = ()

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from advisor.errors import InputError
 from advisor.models import Reading, Source
 from advisor.readers.artefact import Artefact, Tick, decode
+from advisor.readers.history import told
 from advisor.readers.metrics import KIND, Target, readings
 from advisor.readers.prometheus import MAX_BYTES, Page, parse
+from advisor.readers.samples import Track
 from advisor.readers.told import Told
 
 SAME = 0.5  # two pages that share half of their series are of one server
@@ -23,6 +25,8 @@ LEAST_GAP_S = 1.0
 _CLOCKS = ("node_time_seconds",)
 _CUMULATIVE = ("_total", "_count", "_sum", "_bucket")
 _START = "process_start_time_seconds"
+# Whose labels name the machine: pages that name different ones are not of one server, however alike they are.
+_IDENTITY = ("nvidia_smi_gpu_info", "node_uname_info")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ def _fetched(origin: str, pages: Sequence[tuple[float, str]], note: str) -> tupl
             wrong = str(error)
     seconds = parsed[-1][0] - parsed[0][0] if parsed else None
     notes = dict.fromkeys((note, wrong, *(page.note for _, page in parsed)))
-    return Target(origin, [page for _, page in parsed], seconds, [n for n in notes if n]), wrong
+    times = [t for t, _ in parsed]
+    return Target(origin, [page for _, page in parsed], seconds, [n for n in notes if n], times), wrong
 
 
 def read(artefacts: Sequence[Artefact], tick: Tick) -> list[Told]:
@@ -81,9 +86,30 @@ def read(artefacts: Sequence[Artefact], tick: Tick) -> list[Told]:
     Raises:
         InputError: when one cannot be read or holds no metrics of a known kind.
     """
+    files = [_File(a, parse(decode(a.read(MAX_BYTES, tick)), a.origin)) for a in artefacts]
+    of_many = [file for file in files if _of_many(file.page)]
+    told = [_federated(of_many)] if of_many else []
+    return told + ([_of_one_each([file for file in files if file not in of_many])] if len(of_many) < len(files) else [])
+
+
+def _of_many(page: Page) -> bool:
+    """Whether a page names the target of every series, as a Prometheus server does that hands on what it knows."""
+    return all({"job", "instance"} <= dict(key).keys() for series in page.samples.values() for key in series)
+
+
+def _federated(files: Sequence[_File]) -> Told:
+    tracks = [
+        Track(name, key, [(file.page.time or file.artefact.changed, value)])
+        for file in files
+        for name, series in file.page.samples.items()
+        for key, value in series.items()
+    ]
+    return told(tracks, ", ".join(f.artefact.origin for f in files), ", ".join(f.artefact.name for f in files))
+
+
+def _of_one_each(files: Sequence[_File]) -> Told:
     groups: list[list[_File]] = []
-    for artefact in artefacts:
-        file = _File(artefact, parse(decode(artefact.read(MAX_BYTES, tick)), artefact.origin))
+    for file in files:
         group = next((g for g in groups if _alike(g[0].page, file.page) >= SAME), None)
         if group is None:
             groups.append([file])
@@ -91,14 +117,17 @@ def read(artefacts: Sequence[Artefact], tick: Tick) -> list[Told]:
             group.append(file)
     ordered = [_ordered(group) for group in groups]
     targets = [_target(group) for group in ordered]
-    told = (file.clock or file.artefact.changed for group in ordered for file in group)
-    first = min((moment for moment in told if moment), default=None)
+    taken = (file.clock or file.artefact.changed for group in ordered for file in group)
+    first = min((moment for moment in taken if moment), default=None)
     length = max((target.seconds or 0.0 for target in targets), default=0.0)
-    return [Told(readings(targets), (), first, length, ", ".join(a.name for a in artefacts))]
+    return Told(readings(targets), (), first, length, ", ".join(file.artefact.name for file in files))
 
 
 def _alike(a: Page, b: Page) -> float:
-    """Share of series that both pages have, of the page with fewer."""
+    """Share of series that both pages have, of the page with fewer; 0 where they name different machines."""
+    for name in _IDENTITY:
+        if a.series(name) and b.series(name) and not a.series(name).keys() & b.series(name).keys():
+            return 0.0
     mine, theirs = ({(name, key) for name in page.samples for key in page.samples[name]} for page in (a, b))
     return len(mine & theirs) / min(len(mine), len(theirs))
 

@@ -40,7 +40,13 @@ def _sign(pattern: str) -> re.Pattern[str]:
 
 
 # Signs are fixed strings or nearly so: they are looked for in hundreds of megabytes.
-FINDERS: Sequence[Finder] = ()
+FINDERS: Sequence[Finder] = (
+    Finder(
+        "metrics",
+        _sign(r"(?:vllm:|vllm_|sglang:|sglang_|tgi_|nv_(?:inference|gpu)_|DCGM_FI_|dcgm_|nvidia_smi_|node_)\w+[ {]"),
+        "advisor.readers.log.metrics",
+    ),
+)
 
 
 def read(artefacts: Sequence[Artefact], tick: Tick) -> list[Told]:

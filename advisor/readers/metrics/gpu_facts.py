@@ -5,16 +5,20 @@ Clocks and the PCIe link are judged on busy GPUs only: an idle one lowers both t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from advisor.readers.metrics.window import ratio
 from advisor.readers.rows import Row, row, share
 
 Gpu = tuple[str, str]  # host, name on the host
-States = dict[Gpu, dict[str, float]]
+State = dict[str, float]
+States = dict[Gpu, State]
 PerGpu = Mapping[Gpu, float]
 
 BUSY = 0.5
+LEAST_PAGES = 20  # of fewer values a twentieth is less than one
+COMPUTE_MODES = {0: "default", 1: "exclusive_thread", 2: "prohibited", 3: "exclusive_process"}
 _MEANS = (
     ("util", "hw.gpu.utilization"),
     ("sm_active", "hw.gpu.sm.active"),
@@ -56,9 +60,18 @@ def gpu_facts(states: States) -> Iterator[Row]:
         yield from _flag(name, _column(states, key), odd)
     yield from _memory(states)
     yield from _power(states)
-    busy = {gpu: state for gpu, state in states.items() if state.get("util", 0.0) > BUSY}
+    yield from _compute_mode(_column(states, "compute_mode"))
+    busy = {gpu: state for gpu, state in states.items() if "busy" in state}
     yield from _clocks(busy)
     yield from _link(busy)
+
+
+def percentiles(pages: Sequence[States]) -> Iterator[Row]:
+    """How the utilization is spread over pages and GPUs, where there are enough pages to tell."""
+    if len(pages) >= LEAST_PAGES:
+        seen = sorted(state["util"] for states in pages for state in states.values() if "util" in state)
+        for name, share_ in (("p5", 0.05), ("p95", 0.95)):
+            yield share(f"hw.gpu.utilization.{name}", seen[math.ceil(share_ * len(seen)) - 1] if seen else None)
 
 
 def extreme(
@@ -101,6 +114,13 @@ def _flag(name: str, values: PerGpu, odd: bool) -> Iterator[Row]:
         yield row(name, bool(values[which]), "{bool}", where(which))
 
 
+def _compute_mode(modes: PerGpu) -> Iterator[Row]:
+    """That of a GPU that is not open to everybody, if any."""
+    if modes:
+        which = max(modes, key=lambda gpu: modes[gpu])
+        yield row("hw.gpu.compute_mode", COMPUTE_MODES.get(int(modes[which])), "{string}", where(which))
+
+
 def _memory(states: States) -> Iterator[Row]:
     used = _column(states, "used")
     if not used:
@@ -118,8 +138,9 @@ def _power(states: States) -> Iterator[Row]:
     yield row("hw.gpu.power", _mean(_column(states, "power")), "W", None)
     yield from extreme("hw.gpu.power.limit", "W", _column(states, "limit"), pick=min)
     yield from extreme("hw.gpu.power.limit.default", "W", _column(states, "default"), pick=min)
-    busy = {gpu: state for gpu, state in states.items() if state.get("util", 0.0) > BUSY}
-    yield from extreme("hw.gpu.power.limit.utilization", "1", _ratios(busy, "power", "limit"))
+    # Of a GPU that worked for a part of the window only that part tells how near the limit it came.
+    drawn = _ratios(states, "drawn", "limit") or _ratios(states, "power", "limit")
+    yield from extreme("hw.gpu.power.limit.utilization", "1", drawn)
     yield from extreme("hw.gpu.temperature.margin", "Cel", _column(states, "margin"), pick=min)
 
 

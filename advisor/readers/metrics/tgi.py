@@ -19,6 +19,7 @@ from advisor.readers.rows import Row, row
 
 TGI: Means = {
     "request.duration": (S, ("tgi_request_duration",)),
+    "inference.time": (S, ("tgi_request_inference_duration",)),
     "queue.time": (S, ("tgi_request_queue_duration",)),
     "prompt_tokens.mean": (TOKEN, ("tgi_request_input_length",)),
 }

@@ -49,7 +49,7 @@ def _busiest(w: Window) -> Iterator[Row]:
     requests = w.grown("nv_inference_request_success", model=model)
     batch = ratio(w.grown("nv_inference_count", model=model), w.grown("nv_inference_exec_count", model=model))
     yield row("gen_ai.server.batch.size.mean", batch, REQUEST, where)
-    for fact, name in (("request.duration", "request"), ("queue.time", "queue")):
+    for fact, name in (("request.duration", "request"), ("queue.time", "queue"), ("inference.time", "compute_infer")):
         each = ratio(w.grown(f"nv_inference_{name}_duration_us", model=model), requests)
         yield row(f"gen_ai.server.{fact}", None if each is None else each * _US, S, where)
     first = w.mean("nv_inference_first_response_histogram_ms", model=model)  # only models that stream have it

@@ -30,6 +30,7 @@ VLLM: Means = {
     ITL: (S, _GAPS),
     "request.duration": (S, ("vllm:e2e_request_latency_seconds",)),
     "queue.time": (S, ("vllm:request_queue_time_seconds", "vllm:time_in_queue_requests")),
+    "inference.time": (S, ("vllm:request_inference_time_seconds",)),
     "prefill.time": (S, ("vllm:request_prefill_time_seconds",)),
     "prompt_tokens.mean": (TOKEN, ("vllm:request_prompt_tokens",)),
 }
@@ -43,7 +44,10 @@ def vllm(w: Window) -> Iterator[Row]:
     yield from tail(w, _GAPS)
     yield fullest(w, "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
     yield row("gen_ai.server.preemptions.rate", w.rate("vllm:num_preemptions"), "{event}/s")
-    yield row("gen_ai.server.generation_tokens.rate", w.rate("vllm:generation_tokens"), "{token}/s")
+    tokens = w.rate("vllm:generation_tokens")
+    if w.lifetime:  # the first releases told the rate of the last seconds themselves
+        tokens = w.level("vllm:avg_generation_throughput_toks_per_s")
+    yield row("gen_ai.server.generation_tokens.rate", tokens, "{token}/s")
     done, aborted = w.grown("vllm:request_success"), w.grown("vllm:request_success", finished_reason="abort")
     yield completed(w, done, aborted)
     hits = w.grown("vllm:prefix_cache_hits", "vllm:gpu_prefix_cache_hits")
