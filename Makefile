@@ -59,6 +59,7 @@ browser:
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	command -v ip >/dev/null || missing="$$missing iproute2"; \
 	command -v patch >/dev/null || missing="$$missing patch"; \
+	command -v prometheus >/dev/null || missing="$$missing prometheus"; \
 	command -v prometheus-node-exporter >/dev/null || missing="$$missing prometheus-node-exporter"; \
 	fc-list 2>/dev/null | grep -qi "noto sans cjk" || missing="$$missing fontconfig fonts-noto-cjk"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

@@ -24,6 +24,7 @@ PRECEDENCE = (
     "training hook",
     "trace",
     "nvml",
+    "nvidia-smi",
     "process",
     "cgroup",
     "pressure",

@@ -7,6 +7,7 @@ A new kind is one line of `KINDS` (or `TREES`) and a module with one function:
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -59,18 +60,35 @@ def _python(artefact: Artefact) -> bool:
 
 
 def _json(artefact: Artefact) -> bool:
-    return artefact.text_head.lstrip()[:1] in ("{", "[")
+    # Lines of logs begin with a bracket too: [rank0]: or [2024-03-06 10:00:00].
+    return bool(_JSON.match(artefact.text_head))
+
+
+def _smi_xml(artefact: Artefact) -> bool:
+    return "<nvidia_smi_log" in artefact.text_head
+
+
+def _rocm(artefact: Artefact) -> bool:
+    return bool(_ROCM.search(artefact.text_head))
 
 
 def _text(artefact: Artefact) -> bool:
     return bool(artefact.head) and not is_binary(artefact.head)
 
 
+_JSON = re.compile(r"\s*(?:\{|\[\s*(?:[\[{\"\]]|[\d\s,.eE+-]{0,65536}(?:\]\s*$|$)))")
+# The first card of rocm-smi, or the first GPU of amd-smi (bare in a list, or in "gpu_data") with one of its groups.
+_ROCM = re.compile(
+    r'^\s*\{\s*"card\d{1,3}"\s*:\s*\{|[\[{]\s*\{?\s*"gpu"\s*:\s*\d{1,3}\s*,\s*"'
+    r'(?:usage|asic|power|mem_usage|power_usage|vram|bus|gfx|hotspot_temperature|temperature|clock|xcp|timestamp)[a-z_]*"'
+)
 SCRIPT, DOCUMENT, TEXT = "a Python script", "a profile or diagnosis", "text"
 # The first test that holds decides.
 KINDS: Sequence[Kind] = (
     Kind("saved samples", lambda a: looks_like_samples(a.text_head), "advisor.readers.history"),
     Kind("saved metrics", lambda a: looks_like_metrics(a.text_head), "advisor.readers.scrapes"),
+    Kind("output of nvidia-smi -q -x", _smi_xml, "advisor.readers.smi.xml"),
+    Kind("output of rocm-smi", _rocm, "advisor.readers.smi.rocm"),
     Kind(DOCUMENT, _json, "advisor.readers.document"),
     Kind(SCRIPT, _python, "advisor.readers.script"),
     Kind("a web page", lambda a: looks_like_a_page(a.text_head), "advisor.readers.web_page"),

@@ -46,6 +46,15 @@ FINDERS: Sequence[Finder] = (
         _sign(r"(?:vllm:|vllm_|sglang:|sglang_|tgi_|nv_(?:inference|gpu)_|DCGM_FI_|dcgm_|nvidia_smi_|node_)\w+[ {]"),
         "advisor.readers.log.metrics",
     ),
+    Finder(
+        "output of nvidia-smi",
+        _sign(
+            r"NVIDIA-SMI|NVSMI LOG|[MG]i?B +[|│]|# ?gpu[ ,]|#Date|#Time|--query-gpu|--query-comp|utilization\.gpu"
+            r"|memory\.used|power\.draw|temperature\.gpu|process_name, used|CPU Affinity|GPU0[ \t]+GPU1|GPU\[0\]"
+            r"|\(UUID: GPU-|'C, |device handle for GPU|No devices were found|initialize NVML|VRAM%"
+        ),
+        "advisor.readers.smi.text",
+    ),
 )
 
 

@@ -39,6 +39,10 @@ _LARGEST = (
     ("remapped", "hw.gpu.row_remap.uncorrectable", "{row}"),
     ("xid", "hw.gpu.xid.last", "{code}"),
     ("processes", "hw.gpu.process.count", "{process}"),
+    ("instances", "hw.gpu.mig.instance.count", "{instance}"),
+    ("retired", "hw.gpu.retired_pages.count", "{page}"),
+    ("inactive", "hw.gpu.nvlink.inactive", "{link}"),
+    ("link_errors", "hw.gpu.nvlink.replay_errors", "{error}"),
 )
 # One GPU with this value is enough to say so.
 _FLAGS = (
@@ -46,11 +50,19 @@ _FLAGS = (
     ("mig", "hw.gpu.mig.mode", True),
     ("remap_pending", "hw.gpu.row_remap.pending", True),
     ("remap_failed", "hw.gpu.row_remap.failed", True),
+    ("retired_pending", "hw.gpu.retired_pages.pending", True),
 )
 
 
-def gpu_facts(states: States) -> Iterator[Row]:
-    """All facts that the states hold."""
+def gpu_facts(states: States, busy: States | None = None) -> Iterator[Row]:
+    """All facts that the states hold.
+
+    Args:
+        states: means over the window, per GPU.
+        busy: means over the moments under load, of GPUs that had any; by default the states that say they had some.
+    """
+    if busy is None:
+        busy = {gpu: state for gpu, state in states.items() if "busy" in state}
     for key, name in _MEANS:
         yield share(name, _mean(_column(states, key)))
     yield from _spread("hw.gpu.utilization.spread", _column(states, "util"))
@@ -59,9 +71,8 @@ def gpu_facts(states: States) -> Iterator[Row]:
     for key, name, odd in _FLAGS:
         yield from _flag(name, _column(states, key), odd)
     yield from _memory(states)
-    yield from _power(states)
+    yield from _power(states, busy)
     yield from _compute_mode(_column(states, "compute_mode"))
-    busy = {gpu: state for gpu, state in states.items() if "busy" in state}
     yield from _clocks(busy)
     yield from _link(busy)
 
@@ -134,12 +145,12 @@ def _memory(states: States) -> Iterator[Row]:
         yield from extreme("hw.gpu.memory.usage.min", "By", used, pick=min)
 
 
-def _power(states: States) -> Iterator[Row]:
+def _power(states: States, busy: States) -> Iterator[Row]:
     yield row("hw.gpu.power", _mean(_column(states, "power")), "W", None)
     yield from extreme("hw.gpu.power.limit", "W", _column(states, "limit"), pick=min)
     yield from extreme("hw.gpu.power.limit.default", "W", _column(states, "default"), pick=min)
     # Of a GPU that worked for a part of the window only that part tells how near the limit it came.
-    drawn = _ratios(states, "drawn", "limit") or _ratios(states, "power", "limit")
+    drawn = _ratios(busy, "drawn", "limit") or _ratios(busy, "power", "limit")
     yield from extreme("hw.gpu.power.limit.utilization", "1", drawn)
     yield from extreme("hw.gpu.temperature.margin", "Cel", _column(states, "margin"), pick=min)
 
