@@ -23,6 +23,7 @@ PRECEDENCE = (
     "profile",
     "training hook",
     "trace",
+    "snapshot",  # of the allocator itself, before what an error message or the driver says of it
     "nvml",
     "nvidia-smi",
     "process",
@@ -31,6 +32,7 @@ PRECEDENCE = (
     "disk",
     "network",
     "environment",
+    "stacks",  # seen from outside, and often of one instant
     "host",
     "scrape",
     "log",

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from advisor.errors import InputError, TooLarge
@@ -70,16 +71,17 @@ def canonical(name: str) -> str:
 
 
 def looks_like_metrics(head: str) -> bool:
-    """Whether a text begins as an exposition does.
+    """Whether a text begins as an exposition does: one line like a sample may be anything (``step 12``).
 
     >>> looks_like_metrics("# TYPE up gauge"), looks_like_metrics('{"facts": {}}'), looks_like_metrics("<html>")
     (True, False, False)
     """
-    for line in head.lstrip("\ufeff").splitlines():
-        text = line.strip()
-        if text and (not text.startswith("#") or _COMMENT.match(text)):
-            return text.startswith("#") or _sample(text, {}) is not None
-    return False
+    lines = (line.strip() for line in head.lstrip("\ufeff").splitlines())
+    first = list(islice((x for x in lines if x and (not x.startswith("#") or _COMMENT.match(x))), 3))
+    if not first or first[0].startswith("#"):
+        return bool(first)
+    telling = any(c in first[0] for c in "_:{")
+    return all(_sample(x, {}) is not None for x in (first[:1] if telling else first) if not x.startswith("#"))
 
 
 def parse(text: str, origin: str) -> Page:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from advisor.readers import snapshot, stacks, weights
 from advisor.readers.artefact import Artefact, Tick, is_binary
 from advisor.readers.intake import Tree
 from advisor.readers.prometheus import looks_like_metrics
 from advisor.readers.sample_signs import looks_like_samples
-from advisor.readers.script.source import looks_like_python
+from advisor.readers.script.source import looks_like_python, parses
 from advisor.readers.told import Told
 from advisor.readers.web_page import looks_like_a_page
 
@@ -56,11 +57,12 @@ def _python(artefact: Artefact) -> bool:
     # A script may be too short to tell; what was pasted is no file that could be read with what it imports.
     if artefact.path is None or artefact.member:
         return False
-    return artefact.path.suffix in (".py", ".pyw") or looks_like_python(artefact.text_head)
+    return artefact.path.suffix in (".py", ".pyw") or (
+        looks_like_python(artefact.text_head) and parses(artefact.text_head)
+    )
 
 
 def _json(artefact: Artefact) -> bool:
-    # Lines of logs begin with a bracket too: [rank0]: or [2024-03-06 10:00:00].
     return bool(_JSON.match(artefact.text_head))
 
 
@@ -76,7 +78,8 @@ def _text(artefact: Artefact) -> bool:
     return bool(artefact.head) and not is_binary(artefact.head)
 
 
-_JSON = re.compile(r"\s*(?:\{|\[\s*(?:[\[{\"\]]|[\d\s,.eE+-]{0,65536}(?:\]\s*$|$)))")
+# Logs begin with brackets too: `[rank0]:`, `[2025-06-01 10:00:00]`, `[1,0]<stdout>:`, `{'loss': 2.3}`.
+_JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*(?:[\[{\"\]]|[\d\s,.eE+-]{0,65536}(?:\]\s*$|$)))")
 # The first card of rocm-smi, or the first GPU of amd-smi (bare in a list, or in "gpu_data") with one of its groups.
 _ROCM = re.compile(
     r'^\s*\{\s*"card\d{1,3}"\s*:\s*\{|[\[{]\s*\{?\s*"gpu"\s*:\s*\d{1,3}\s*,\s*"'
@@ -89,12 +92,15 @@ KINDS: Sequence[Kind] = (
     Kind("saved metrics", lambda a: looks_like_metrics(a.text_head), "advisor.readers.scrapes"),
     Kind("output of nvidia-smi -q -x", _smi_xml, "advisor.readers.smi.xml"),
     Kind("output of rocm-smi", _rocm, "advisor.readers.smi.rocm"),
+    Kind("weights", weights.holds, "advisor.readers.weights"),
+    Kind("memory snapshot", snapshot.holds, "advisor.readers.snapshot"),
+    Kind("stacks", stacks.holds, "advisor.readers.stacks"),
     Kind(DOCUMENT, _json, "advisor.readers.document"),
     Kind(SCRIPT, _python, "advisor.readers.script"),
     Kind("a web page", lambda a: looks_like_a_page(a.text_head), "advisor.readers.web_page"),
     Kind(TEXT, _text, "advisor.readers.log"),
 )
-TREES: Sequence[TreeKind] = ()
+TREES: Sequence[TreeKind] = (TreeKind("PyTorch checkpoint", weights.root, "advisor.readers.weights"),)
 
 
 def recognise(artefact: Artefact) -> Kind | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from advisor.errors import InputError
+from advisor.readers.artefact import HEAD
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -26,6 +27,23 @@ def looks_like_python(head: str) -> bool:
     """Whether a text begins like Python source: a shebang that says so, or an import at the start of a line."""
     first = head.partition("\n")[0]
     return (first.startswith("#!") and "python" in first) or bool(_IMPORT.search(head))
+
+
+def parses(head: str) -> bool:
+    """Whether a text is Python as far as it goes: notes and logs may hold an import, but not from their first line on.
+
+    What was cut off at the end may not parse; a mistake in the last tenth is forgiven.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(head)
+    except SyntaxError as error:
+        lines = head.count("\n") + 1
+        return len(head) >= HEAD // 2 and (error.lineno or 0) > 0.9 * lines
+    except (ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""Every kind of text that is known, and what a text of it has somewhere. A new kind is one line here and its module.
+
+Signs are fixed strings or nearly so: they are looked for in hundreds of megabytes. Patterns begin
+with a fixed string, and where there are many alternatives these are `Words`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from advisor.readers.log.log import Log
+from advisor.readers.told import Told
+
+_LOG = "advisor.readers.log."
+
+
+class Words:
+    """Several fixed strings as one sign: in a large text each is found far faster than a pattern of them all."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = tuple(dict.fromkeys(words))
+
+    def search(self, text: str) -> bool:
+        """Whether any of them is in the text."""
+        return any(word in text for word in self._words)
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """One kind of text: what it is called, what a text of it has somewhere, and the module that reads it."""
+
+    name: str
+    sign: re.Pattern[str] | Words
+    module: str
+
+    def find(self, log: Log) -> list[Told]:
+        """What the text says (raises InputError where it is of this kind and cannot be used)."""
+        return cast("list[Told]", importlib.import_module(self.module).find(log))
+
+
+def _sign(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.MULTILINE)
+
+
+FINDERS: Sequence[Finder] = (
+    Finder(
+        "metrics",
+        _sign(r"(?:vllm:|vllm_|sglang:|sglang_|tgi_|nv_(?:inference|gpu)_|DCGM_FI_|dcgm_|nvidia_smi_|node_)\w+[ {]"),
+        "advisor.readers.log.metrics",
+    ),
+    Finder(
+        "output of nvidia-smi",
+        _sign(
+            r"NVIDIA-SMI|NVSMI LOG|[MG]i?B +[|│]|# ?gpu[ ,]|#Date|#Time|--query-gpu|--query-comp|utilization\.gpu"
+            r"|memory\.used|power\.draw|temperature\.gpu|process_name, used|CPU Affinity|GPU0[ \t]+GPU1|GPU\[0\]"
+            r"|\(UUID: GPU-|'C, |device handle for GPU|No devices were found|initialize NVML|VRAM%"
+        ),
+        "advisor.readers.smi.text",
+    ),
+    Finder("NCCL", Words(
+        "NCCL INFO", "NCCL WARN", "CCL version", "CCL error in", "] INFO ", "] WARN ", "Watchdog caught", "gloo/",
+        "ncclUnhandled", "ncclSystem", "ncclRemote", "ncclInternal"), _LOG + "nccl"),
+    Finder("collective benchmark", Words("busbw"), _LOG + "bandwidth"),
+    Finder("out of memory", Words(
+        "ut of memory", "RESOURCE_EXHAUSTED", "OOM when", "ALLOC_FAILED", "OUT_OF_MEMORY", "MemoryAllocation",
+        "OutOfMemory", "in memory space hbm"), _LOG + "oom"),
+    Finder("traceback", Words("Traceback (most recent call last)"), _LOG + "traceback"),
+    Finder("symptoms", Words(
+        "/torch_", "/dev/shm", "orker (pid", "orker processes in total", "oo many open files", "ancdata", "Killed",
+        "SIGKILL", "exitcode", "oom_kill", "oom-kill", "hit config.", "find_unused_parameters=True was",
+        "Grad strides do not", "OMP_NUM_THREADS", "cache blocks", "KV cache", "stored in", "mem-fraction-static",
+        "just got forked", "shared memory", "DataLoader timed", "Bus error",
+        "suggested max number of worker"), _LOG + "symptoms"),
+    Finder("environment", _sign(r"PyTorch [Vv]ersion(?: \(GPU\?\))?`? *:"), _LOG + "environment"),
+    Finder("stacks", Words("Thread ", "most recent call first", ".py:"), "advisor.readers.stacks.text"),
+)  # fmt: skip
