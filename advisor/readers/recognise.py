@@ -14,6 +14,7 @@ from typing import cast
 
 from advisor.readers import snapshot, stacks, weights
 from advisor.readers.artefact import Artefact, Tick, is_binary
+from advisor.readers.closed_reports import is_closed
 from advisor.readers.intake import Tree
 from advisor.readers.prometheus import looks_like_metrics
 from advisor.readers.sample_signs import looks_like_samples
@@ -21,6 +22,7 @@ from advisor.readers.script.source import looks_like_python, parses
 from advisor.readers.told import Told
 from advisor.readers.web_page import looks_like_a_page
 
+_PLANE = re.compile(rb"/(device:(GPU|TPU|CUSTOM)|host:)")
 Read = Callable[[Sequence[Artefact], Tick], list[Told]]
 ReadTree = Callable[[Tree, Tick], list[Told]]
 
@@ -62,6 +64,27 @@ def _python(artefact: Artefact) -> bool:
     )
 
 
+def _rocprof(artefact: Artefact) -> bool:
+    head = artefact.text_head[:4096]
+    if _json(artefact):
+        return '"rocprofiler-sdk-tool"' in head
+    first = head.split("\n", 1)[0]
+    return ("Start_Timestamp" in first and "End_Timestamp" in first) or ("KernelName" in first and "BeginNs" in first)
+
+
+def _xplane(artefact: Artefact) -> bool:
+    # A plane comes first: field 1, as bytes; its name stands near its beginning.
+    head = artefact.head
+    return head[:1] == b"\x0a" and is_binary(head) and _PLANE.search(head) is not None
+
+
+def _nsys_jax(files: Mapping[str, Artefact]) -> str | None:
+    folders = [name.removesuffix("trace.parquet") for name in files if name.rsplit("/", 1)[-1] == "trace.parquet"]
+    if not folders or not all(f"{folder}files.parquet" in files for folder in folders):
+        return None
+    return "" if len(folders) > 1 else folders[0]
+
+
 def _json(artefact: Artefact) -> bool:
     return bool(_JSON.match(artefact.text_head))
 
@@ -86,21 +109,29 @@ _ROCM = re.compile(
     r'(?:usage|asic|power|mem_usage|power_usage|vram|bus|gfx|hotspot_temperature|temperature|clock|xcp|timestamp)[a-z_]*"'
 )
 SCRIPT, DOCUMENT, TEXT = "a Python script", "a profile or diagnosis", "text"
+SQLITE = b"SQLite format 3\0"
 # The first test that holds decides.
 KINDS: Sequence[Kind] = (
+    Kind("an Nsight Systems export", lambda a: a.head.startswith(SQLITE), "advisor.readers.nsys"),
+    Kind("a report of NVIDIA Nsight", is_closed, "advisor.readers.closed_reports"),
+    Kind("an XPlane profile", _xplane, "advisor.readers.xplane"),
+    Kind("a rocprofiler trace", _rocprof, "advisor.readers.rocprof"),
     Kind("saved samples", lambda a: looks_like_samples(a.text_head), "advisor.readers.history"),
     Kind("saved metrics", lambda a: looks_like_metrics(a.text_head), "advisor.readers.scrapes"),
     Kind("output of nvidia-smi -q -x", _smi_xml, "advisor.readers.smi.xml"),
     Kind("output of rocm-smi", _rocm, "advisor.readers.smi.rocm"),
-    Kind("weights", weights.holds, "advisor.readers.weights"),
-    Kind("memory snapshot", snapshot.holds, "advisor.readers.snapshot"),
-    Kind("stacks", stacks.holds, "advisor.readers.stacks"),
+    Kind("weights of a model", weights.holds, "advisor.readers.weights"),
+    Kind("a memory snapshot", snapshot.holds, "advisor.readers.snapshot"),
+    Kind("sampled stacks", stacks.holds, "advisor.readers.stacks"),
     Kind(DOCUMENT, _json, "advisor.readers.document"),
     Kind(SCRIPT, _python, "advisor.readers.script"),
     Kind("a web page", lambda a: looks_like_a_page(a.text_head), "advisor.readers.web_page"),
     Kind(TEXT, _text, "advisor.readers.log"),
 )
-TREES: Sequence[TreeKind] = (TreeKind("PyTorch checkpoint", weights.root, "advisor.readers.weights"),)
+TREES: Sequence[TreeKind] = (
+    TreeKind("a PyTorch checkpoint", weights.root, "advisor.readers.weights"),
+    TreeKind("an output of nsys-jax", _nsys_jax, "advisor.readers.nsys_jax"),
+)
 
 
 def recognise(artefact: Artefact) -> Kind | None:
