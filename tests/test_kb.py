@@ -144,7 +144,7 @@ def test_a_measurement_promises_only_facts_that_the_collectors_give() -> None:
 def test_every_term_exists_and_is_used() -> None:
     code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "advisor").rglob("*.py"))
     named = set(re.findall(r"""["']([a-z_]+\.[a-z_.]+)["']""", code))
-    composed = ("severity.", "confidence.", "effort.", "state.", "status.", "step.", "lede.", "decline.")
+    composed = ("severity.", "confidence.", "effort.", "state.", "status.", "step.", "lede.", "decline.", "origin.")
     terms = set(load().terms)
 
     asked = set(re.findall(r"""(?:term\(|terms\[)f?["']([a-z_]+\.[a-z_]+)["']""", code))

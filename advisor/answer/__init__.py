@@ -5,6 +5,21 @@ The same question and profile give the same answer. Every answer is built as blo
 """
 
 from advisor.answer.respond import Responder
-from advisor.answer.understand import MAX_QUESTION, Question, clean_question, understand
+from advisor.answer.understand import (
+    MAX_MESSAGE,
+    MAX_QUESTION,
+    Question,
+    clean_question,
+    understand,
+    understand_beside_paste,
+)
 
-__all__ = ["MAX_QUESTION", "Question", "Responder", "clean_question", "understand"]
+__all__ = [
+    "MAX_MESSAGE",
+    "MAX_QUESTION",
+    "Question",
+    "Responder",
+    "clean_question",
+    "understand",
+    "understand_beside_paste",
+]

@@ -79,8 +79,12 @@ class Responder:
         shown = about or (diagnosis.findings[0] if diagnosis.verdict == "bottleneck" else None)
         blocks = self._side(question, diagnosis, shown, words)
         if asked and about is None and question.aspect == "all":
-            blocks = [*known.checked_topic(asked, diagnosis, words), *blocks]
+            checked = known.checked_topic(asked, diagnosis, words)
+            blocks = [*blocks, *checked] if question.pasted else [*checked, *blocks]
         keys = ("ask.verify", "ask.disk", "ask.missing") if shown else ("ask.missing", "ask.bottlenecks")
+        if question.pasted:  # what follows would be asked without the paste
+            blocks = [*blocks[:1], known.prose(words, None, [words.term("paste.read")]), *blocks[1:]]
+            keys = ("ask.mine", "ask.bottlenecks")
         blocks = [*blocks, _follow_ups(words, *keys)]
         rules = [shown.rule] if shown else []
         return self._finish("diagnosis", question, _first(shown, topics), blocks, rules, diagnosis)

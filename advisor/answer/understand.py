@@ -14,7 +14,8 @@ from advisor.errors import InputError, TooLarge
 from advisor.models import Lang
 from advisor.text import detect, to_simplified
 
-MAX_QUESTION = 20_000
+MAX_QUESTION = 20_000  # characters of a person's own words
+MAX_MESSAGE = 500_000  # and with what is pasted beside them
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -66,7 +67,7 @@ class Question:
 
     `aim` is "own" for a question about the user's own run, "general" for a matter of knowledge, and "open" when
     the words leave it to the context. `aspect` is the side of a diagnosis that is asked for; `symptom` says that
-    speed or memory is spoken of.
+    speed or memory is spoken of; `pasted` that it is about a text which came with it.
     """
 
     text: str
@@ -75,6 +76,7 @@ class Question:
     aim: Aim
     aspect: Aspect = "all"
     symptom: bool = False
+    pasted: bool = False
 
 
 def understand(text: str, lang: Lang | None = None) -> Question:
@@ -89,10 +91,22 @@ def understand(text: str, lang: Lang | None = None) -> Question:
         TooLarge: when it is longer than `MAX_QUESTION` characters.
     """
     text = clean_question(text)
+    if len(text) > MAX_QUESTION:
+        raise TooLarge(
+            f"The question has {len(text):,} characters, the limit is {MAX_QUESTION:,}, and nothing that is known is "
+            "pasted in it; keep the part that shows the problem."
+        )
     plain = normalise(text)
     return Question(
         text.strip(), plain, lang or detect(text), _aim(plain), _aspect(plain), bool(_SYMPTOM.search(plain))
     )
+
+
+def understand_beside_paste(words: str, lang: Lang | None = None) -> Question:
+    """Read the words that came with a paste: whatever they say, they are about it; there may be none."""
+    words = words[:MAX_QUESTION]
+    plain = normalise(words)
+    return Question(words, plain, lang or detect(words), "own", _aspect(plain), symptom=True, pasted=True)
 
 
 def _aim(plain: str) -> Aim:
@@ -110,13 +124,13 @@ def _aspect(plain: str) -> Aspect:
 def clean_question(text: str) -> str:
     """The question with plain newlines and without terminal colours.
 
-    Raises `TooLarge` over 20,000 characters, and `InputError` when it is empty or
+    Raises `TooLarge` over `MAX_MESSAGE` characters, and `InputError` when it is empty or
     holds control characters: those come from binary files, not from people or logs.
     """
-    if len(text) > MAX_QUESTION:
+    if len(text) > MAX_MESSAGE:
         raise TooLarge(
-            f"The question has {len(text):,} characters and the limit is {MAX_QUESTION:,}; "
-            "keep the part that shows the problem."
+            f"The question has {len(text):,} characters and the limit is {MAX_MESSAGE:,}; "
+            "keep the part that shows the problem, or give the file to `advisor diagnose`."
         )
     plain = _ANSI.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
     if not plain:

@@ -141,8 +141,8 @@ def _row(e: Evidence, words: Words) -> Block:
         "value": words.value(e.value, None if ratio else e.fact),
         "limit": "" if e.holds and e.op == "==" else words.term(key, sign=words.sign(e.op), limit=shown_limit),
         "op": e.op,
-        "origin": e.origin,
-        "where": e.where,
+        "origin": "" if (e.where or "").startswith(f"{e.origin}:") else words.origin(e.origin),  # the line says it
+        "where": words.origin(e.where) if e.where else None,
         "bar": round(e.value, 4) if share and isinstance(e.value, float) else None,
         "mark": round(e.limit, 4) if share and isinstance(e.limit, float) else None,
         "holds": e.holds,
@@ -184,7 +184,7 @@ def _look_again(profile: Profile) -> str:
         urls = profile.subject.split(", ")
         looked = f"advisor diagnose {' '.join(urls)} --seconds {max(1.0, profile.duration_s):.0f}"
         return looked if all(url.startswith("http") for url in urls) else ""
-    return f"advisor run -- {profile.subject}" if profile.facts.get("run.phase") else ""
+    return f"advisor run -- {profile.subject}" if profile.subject and profile.facts.get("run.phase") else ""
 
 
 def _others(findings: Sequence[Finding], words: Words) -> list[Block]:

@@ -42,6 +42,14 @@ class Words:
             return ", ".join(self.value(v, fact) for v in value)
         return quantity(value, self.knowledge.facts.get(fact) if fact else None, self.lang)
 
+    def origin(self, text: str) -> str:
+        """An origin, or a line of it, in this language where the terms name it; paths stay as they are."""
+        name, colon, line = text.rpartition(":")
+        for known, rest in ((text, ""), (name, colon + line)):
+            if f"origin.{known}" in self.knowledge.terms:
+                return self.term(f"origin.{known}") + rest
+        return text
+
     def sign(self, op: str) -> str:
         """A comparison as a person writes it."""
         return {"in": self.term("op.in"), "contains": self.term("op.contains")}.get(op, _SIGNS.get(op, op))

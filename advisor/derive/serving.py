@@ -61,6 +61,26 @@ def prefill_of_work(prefill: float, duration: float, queue: float) -> float | No
     return min(1.0, prefill / work) if work > 0 else None
 
 
+@formula("derived.serving.preemptions.untimed", "gen_ai.server.preemptions.rate")
+def timed_preemptions(_: float) -> float:
+    """None are without a time where a rate is known.
+
+    >>> timed_preemptions(0.2)
+    0.0
+    """
+    return 0.0
+
+
+@formula("derived.serving.preemptions.untimed", "gen_ai.server.preemptions.count")
+def untimed_preemptions(count: float) -> float:
+    """Preempted requests where no rate is known, as of a log of one line.
+
+    >>> untimed_preemptions(1.0)
+    1.0
+    """
+    return count
+
+
 @formula("derived.serving.cpu.needed", "hw.gpu.count")
 def serving_cpus(gpus: float) -> float | None:
     """Hyperthreads for one API server, one engine core and a worker per GPU: 2 * (2 + N) (vLLM optimization guide).

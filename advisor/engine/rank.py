@@ -141,7 +141,9 @@ def _confidence(rule: Rule, shown: Sequence[Evidence], profile: Profile, engine:
     read = [o for o in origins if o in scripts]
     measured = ", ".join(o for o in origins if o not in scripts)
     level = min(CONFIDENCES.index(rule.confidence), 2 if not read else 0 if _static(shown, scripts) else 1)
-    reasons = [_format(terms["reason.measured"], origins=measured)] if measured else []
+    named = terms.get(f"origin.{measured}", Text(measured, measured))
+    said = terms["reason.measured"]
+    reasons = [Text(said.en.format(origins=named.en), said.zh.format(origins=named.zh))] if measured else []
     if read:
         reasons.append(_format(terms["reason.read"], origins=", ".join(read)))
     steps = profile.facts.get("ml.step.count")

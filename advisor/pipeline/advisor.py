@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from advisor import store
-from advisor.answer import Responder, understand
+from advisor.answer import Question, Responder, clean_question, understand, understand_beside_paste
 from advisor.blocks import Block, Words, rule_blocks
 from advisor.engine import blinded, decidable
 from advisor.errors import AdvisorError, InputError, NotFound
@@ -45,15 +45,16 @@ class Advisor(Diagnoser):
     # --- from a question to an answer ---
 
     def ask(self, question: str, *, lang: Lang | None = None, profile: str | None = None) -> Answer:
-        """Answer a question, about the stored profile `profile` or else the latest.
+        """Answer a question, about what is pasted in it, the stored profile `profile` or else the latest.
 
         Raises:
             InputError, TooLarge: the question cannot be used.
             NotFound: no profile has that id.
         """
-        asked = understand(question, lang)
-        if profile is not None:
-            return self.responder.answer(asked, self.stored(profile), attached=True)
+        chosen = self.stored(profile) if profile is not None else None
+        asked, pasted = self._hear(question, lang, chosen)
+        if pasted or chosen:
+            return self.responder.answer(asked, pasted or chosen, attached=True)
         latest = None
         if asked.aim != "general":
             with suppress(AdvisorError):  # without a store there is no latest run, but there is still the knowledge
@@ -62,7 +63,17 @@ class Advisor(Diagnoser):
 
     def ask_about(self, question: str, diagnosis: Diagnosis, *, lang: Lang | None = None) -> Answer:
         """Answer a question about a diagnosis at hand."""
-        return self.responder.answer(understand(question, lang), diagnosis, attached=True)
+        asked, pasted = self._hear(question, lang, diagnosis)
+        return self.responder.answer(asked, pasted or diagnosis, attached=True)
+
+    def _hear(self, message: str, lang: Lang | None, chosen: Diagnosis | None) -> tuple[Question, Diagnosis | None]:
+        """The question in a message, and the diagnosis of what is pasted in it, joined onto the chosen one."""
+        message = clean_question(message)
+        found = self.diagnose_paste(message, chosen.profile if chosen else None)
+        if found is None:
+            return understand(message, lang), None
+        words, diagnosis = found
+        return understand_beside_paste(words, lang), diagnosis
 
     def ask_batch(
         self, path: Path, diagnosis: Diagnosis | None = None, *, lang: Lang | None = None
@@ -71,7 +82,9 @@ class Advisor(Diagnoser):
         from advisor.kb.questions import read_questions
 
         for name, question in read_questions(path):
-            yield name, self.responder.answer(understand(question, lang), diagnosis, attached=diagnosis is not None)
+            asked, pasted = self._hear(question, lang, diagnosis)
+            about = pasted or diagnosis
+            yield name, self.responder.answer(asked, about, attached=about is not None)
 
     # --- what can be read here ---
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advisor import kb, profile
+from advisor.derive import FORMULAS
 from advisor.engine import Engine
 from advisor.engine import diagnose as judge
+from advisor.errors import InputError
 from advisor.models import Diagnosis, Knowledge, Profile, Reading, Source
 
 if TYPE_CHECKING:
@@ -103,13 +105,47 @@ class Diagnoser:
             alone = [self.diagnose_script(path) for path in found.scripts if path not in beside]
             return [*documents, *alone, *(self._diagnose_told(told, found.wrong, beside) for told in runs)]
 
-    def diagnose_paste(self, text: str) -> Diagnosis | None:
-        """Judge what a pasted text says; None when it holds nothing that a reader knows."""
-        from advisor.readers.read import read_paste
-        from advisor.readers.told import together
+    def diagnose_paste(self, message: str, onto: Profile | None = None) -> tuple[str, Diagnosis] | None:
+        """Judge what is pasted in a message: the person's own words, and the diagnosis.
 
-        told = together(read_paste(text))
-        return self._diagnose_told(told, (), ()) if any(r.facts for r in told.readings) else None
+        Args:
+            message: what was sent.
+            onto: the profile that the paste is joined onto, where the person chose one; its facts stand where the
+                paste says nothing.
+
+        Returns:
+            None when nothing that a reader knows is pasted.
+        """
+        from advisor.readers.paste import ORIGIN, may_hold_paste, read_paste
+
+        paste = read_paste(message) if may_hold_paste(message) else None
+        if paste is None:
+            return None
+        if paste.document is None:
+            found = self._diagnose_told(paste.told, (), ())
+        else:
+            try:
+                found = self.diagnose(paste.document)
+            except InputError:
+                return None
+            source = Source("profile", ORIGIN, "ok", "a profile that was pasted")
+            found = judge(replace(found.profile, sources=(*found.profile.sources, source)), self.engine)
+        return paste.words, found if onto is None else self._onto(onto, found.profile)
+
+    def _onto(self, before: Profile, later: Profile) -> Diagnosis:
+        """Both profiles as one; of two facts the later one stands, and what follows from facts is worked out anew."""
+        derived = {formula.name for formula in FORMULAS}
+        known = {n: f for n, f in before.facts.items() if n not in derived and n != "run.duration"}
+        joined = replace(
+            later,
+            subject=before.subject,
+            sources=(*before.sources, *later.sources),
+            facts={**known, **{n: f for n, f in later.facts.items() if n not in derived}},
+            series={**before.series, **later.series},
+            members=later.members or before.members,
+            contradictions=(*before.contradictions, *later.contradictions),
+        )
+        return judge(profile.restore(joined, self.knowledge.facts), self.engine)
 
     def _diagnose_told(self, told: Told, wrong: Sequence[Reading], scripts: Sequence[Path]) -> Diagnosis:
         from advisor.readers.patches import attach

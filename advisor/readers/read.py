@@ -88,18 +88,6 @@ def opened(paths: Sequence[Path], progress: Callable[[int, int], None] | None = 
         yield found
 
 
-def read_paste(text: str) -> list[Told]:
-    """What a pasted text says; nothing when it holds nothing that is known."""
-    artefact = Artefact("the pasted text", data=text.encode("utf-8", "replace"))
-    kind = recognise(artefact)
-    if kind is None or kind.name in (DOCUMENT, SCRIPT):
-        return []
-    try:
-        return kind.read([artefact], no_tick)
-    except InputError:
-        return []
-
-
 def _read(items: Sequence[Artefact | Tree], found: Found, tick: Tick) -> None:
     groups: dict[str, tuple[Kind, list[Artefact]]] = {}
     for item in items:

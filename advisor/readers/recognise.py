@@ -85,8 +85,16 @@ def _nsys_jax(files: Mapping[str, Artefact]) -> str | None:
     return "" if len(folders) > 1 else folders[0]
 
 
+# A log may begin with a bracket too: [2025-01-31 09:00:00], [rank0]:, [1,0]<stdout>, or be one object per line.
+_JSON = re.compile(
+    r'\{\s*(?:["}]|\Z)|\[\s*(?:[\[{"]|\]?\s*\Z|-?[\d.eE+]+\s*(?:,(?!\d+\]<)|\]\s*\Z)|true\b|false\b|null\b)'
+)
+_JSON_LINES = re.compile(r"\{[^\n]*\}[ \t]*\r?\n[ \t]*\{")
+
+
 def _json(artefact: Artefact) -> bool:
-    return bool(_JSON.match(artefact.text_head))
+    head = artefact.text_head.lstrip()
+    return bool(_JSON.match(head)) and not _JSON_LINES.match(head)
 
 
 def _smi_xml(artefact: Artefact) -> bool:
@@ -101,8 +109,6 @@ def _text(artefact: Artefact) -> bool:
     return bool(artefact.head) and not is_binary(artefact.head)
 
 
-# Logs begin with brackets too: `[rank0]:`, `[2025-06-01 10:00:00]`, `[1,0]<stdout>:`, `{'loss': 2.3}`.
-_JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*(?:[\[{\"\]]|[\d\s,.eE+-]{0,65536}(?:\]\s*$|$)))")
 # The first card of rocm-smi, or the first GPU of amd-smi (bare in a list, or in "gpu_data") with one of its groups.
 _ROCM = re.compile(
     r'^\s*\{\s*"card\d{1,3}"\s*:\s*\{|[\[{]\s*\{?\s*"gpu"\s*:\s*\d{1,3}\s*,\s*"'

@@ -11,17 +11,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from advisor.answer import MAX_QUESTION
+from advisor.answer import MAX_MESSAGE
 from advisor.models import AnswerKind, Lang, Verdict
 
 
 class AskRequest(BaseModel):
-    """One question. `profile` is the id of a stored profile that it is about."""
+    """One question, which may hold a pasted log. `profile` is the id of a stored profile that it is about."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     # The limits are enforced by `clean_question`, whose sentences say what to do; here they are documented.
-    question: str = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_QUESTION})
+    question: str = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_MESSAGE})
     lang: Lang | None = None
     profile: str | None = Field(default=None, max_length=200)
 

@@ -50,6 +50,8 @@ function newTurn(transcript, question) {
   turn.querySelector(".said").textContent = question;
   turn.classList.add("latest");
   transcript.append(turn);
+  const said = turn.querySelector(".me"); // a pasted log scrolls, by keyboard too
+  if (said.scrollHeight > said.clientHeight) said.tabIndex = 0;
   turn.scrollIntoView({ block: "start", behavior: "instant" });
   return turn;
 }

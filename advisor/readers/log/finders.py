@@ -72,9 +72,34 @@ FINDERS: Sequence[Finder] = (
     Finder("symptoms", Words(
         "/torch_", "/dev/shm", "orker (pid", "orker processes in total", "oo many open files", "ancdata", "Killed",
         "SIGKILL", "exitcode", "oom_kill", "oom-kill", "hit config.", "find_unused_parameters=True was",
-        "Grad strides do not", "OMP_NUM_THREADS", "cache blocks", "KV cache", "stored in", "mem-fraction-static",
+        "Grad strides do not", "OMP_NUM_THREADS",
         "just got forked", "shared memory", "DataLoader timed", "Bus error",
         "suggested max number of worker"), _LOG + "symptoms"),
     Finder("environment", _sign(r"PyTorch [Vv]ersion(?: \(GPU\?\))?`? *:"), _LOG + "environment"),
     Finder("stacks", Words("Thread ", "most recent call first", ".py:"), "advisor.readers.stacks.text"),
+    Finder(
+        "vLLM",
+        _sign(
+            r"Avg pr\w+ throughput: |is preempted by Preemp| LLM engine \(v|KV cache size: "
+            r"|acceptance rate: |# GPU blocks|KV cache is needed|tokens that can be stored in KV|for the cache blocks"
+        ),
+        "advisor.readers.log.serving.vllm",
+    ),
+    Finder(
+        "SGLang",
+        _sign(r"#(?:running|queue)-req|Retract requests|Load weight end|max_total_num_tokens="),
+        "advisor.readers.log.serving.sglang",
+    ),
+    Finder("TGI", _sign("inference_time"), "advisor.readers.log.serving.tgi"),
+    Finder("TensorRT-LLM", _sign(r"iter = \d+, global_rank = "), "advisor.readers.log.serving.trtllm"),
+    Finder(
+        "llama.cpp",
+        _sign(r"eval time =|layers to GPU|layers\.offload=|eval duration:|\[GIN\]"),
+        "advisor.readers.log.serving.llama",
+    ),
+    Finder(
+        "load generator",
+        _sign(r"Serving Benchmark Result|NVIDIA (?:GenAI-Perf|AIPerf) \|"),
+        "advisor.readers.log.serving.bench",
+    ),
 )  # fmt: skip

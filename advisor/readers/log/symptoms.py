@@ -16,7 +16,6 @@ from advisor.readers.rows import Row, facts, row
 from advisor.readers.told import Told
 
 KIND = "log"
-_SERVER = "gen_ai.server."  # only a serving engine says these, and nothing else tells what kind of run it is
 _GAP = r"[\s>]{1,8}"  # its messages are long, and wrapped in a paste
 _LAST_WORDS = 300  # characters before a message of a worker that was killed because the program ended
 _PARTING = "Exception ignored in"
@@ -145,44 +144,6 @@ SYMPTOMS = (
         r"Setting OMP_NUM_THREADS environment variable for each process to be (\d{1,4}) in default",
         numbered=True,
     ),
-    _s(
-        "gen_ai.server.kv_cache.start.failures",
-        "{error}",
-        ("cache blocks", "stored in", "KV cache", "mem-fraction-static"),
-        r"No available memory for the cache blocks|"
-        r"is larger than the maximum number of tokens that can be stored in KV cache|"
-        r"KV cache is needed, which is larger than the available KV cache memory|"
-        r"Not enough memory\. Please try to increase --mem-fraction-static",
-    ),
-    _s(
-        "gen_ai.server.max_sequence_length",
-        "{token}",
-        ("stored in", "KV cache"),
-        r"max(?:imum)? (?:seq|model|sequence) len(?:gth)? \((\d{1,9})\)",
-        numbered=True,
-    ),
-    _s(
-        "gen_ai.server.kv_cache.capacity",
-        "{token}",
-        ("stored in", "KV cache"),
-        r"maximum number of tokens that can be stored in KV cache \((\d{1,12})\)|"
-        r"estimated maximum model length is (\d{1,12})",
-        numbered=True,
-    ),
-    _s(
-        "gen_ai.server.kv_cache.memory.needed",
-        "GiBy",
-        ("KV cache",),
-        r"\((\d{1,7}(?:\.\d{1,4})?) GiB KV cache is needed",
-        numbered=True,
-    ),
-    _s(
-        "gen_ai.server.kv_cache.memory.available",
-        "GiBy",
-        ("KV cache",),
-        r"available KV cache memory \((-?\d{1,7}(?:\.\d{1,4})?) GiB\)",
-        numbered=True,
-    ),
 )
 
 
@@ -227,9 +188,6 @@ def _parting(symptom: Symptom, at: int, log: Log) -> bool:
 
 def _implied(rows: list[Row]) -> Iterator[Row]:
     names = {name for name, *_ in rows}
-    if any(name.startswith(_SERVER) for name in names):
-        yield row("run.phase", "serving", "{string}")
-        yield row("run.gpu.used", True, "{bool}")
     if names & {"ml.dataloader.timeouts", "trace.recompile.count", "config.ddp.find_unused_parameters"}:
         yield row("run.framework", "pytorch", "{string}")
     if names & {"config.ddp.find_unused_parameters", "ml.ddp.stride_mismatch"}:

@@ -73,13 +73,14 @@ def tail(w: Window, names: Sequence[str]) -> Iterator[Row]:
         )
 
 
-def fullest(w: Window, *names: str) -> Row:
-    """The cache use of the engine that uses most."""
+def fullest(w: Window, *names: str) -> Iterator[Row]:
+    """The cache use of the engine that uses most, and the highest that any page shows."""
     used = w.levels(*names)
     which = max(used, key=lambda key: used[key], default=())
     labels = dict(which)
     where = " ".join(filter(None, (labels.get(name) for name in REPLICA))) if len(used) > 1 else ""
-    return share("gen_ai.server.kv_cache.utilization", used.get(which), f"replica {where}" if where else None)
+    yield share("gen_ai.server.kv_cache.utilization", used.get(which), f"replica {where}" if where else None)
+    yield share("gen_ai.server.kv_cache.utilization.peak", max(w.peaks(*names).values(), default=None))
 
 
 def completed(w: Window, done: float | None, aborted: float | None) -> Row:

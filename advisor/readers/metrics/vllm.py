@@ -42,11 +42,12 @@ def vllm(w: Window) -> Iterator[Row]:
     yield from load(w, ["vllm:num_requests_running"], ["vllm:num_requests_waiting"])
     yield from means(w, VLLM)
     yield from tail(w, _GAPS)
-    yield fullest(w, "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
+    yield from fullest(w, "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
     yield row("gen_ai.server.preemptions.rate", w.rate("vllm:num_preemptions"), "{event}/s")
     tokens = w.rate("vllm:generation_tokens")
     if w.lifetime:  # the first releases told the rate of the last seconds themselves
         tokens = w.level("vllm:avg_generation_throughput_toks_per_s")
+    yield row("gen_ai.server.prompt_tokens.rate", w.rate("vllm:prompt_tokens"), "{token}/s")
     yield row("gen_ai.server.generation_tokens.rate", tokens, "{token}/s")
     done, aborted = w.grown("vllm:request_success"), w.grown("vllm:request_success", finished_reason="abort")
     yield completed(w, done, aborted)
