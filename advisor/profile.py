@@ -18,7 +18,8 @@ from advisor.models import Contradiction, Fact, FactSpec, Profile, Reading, Sour
 
 # The first kind that gives a fact wins: what was timed inside the run before what was seen from outside,
 # the tighter view (container, process) before the wider (host), what a person said after that, and last
-# of all what was only read in the script: it says what the code asks for, not what the run did.
+# of all what was only read in the script: it says what the code asks for, not what the run did. A kernel log
+# comes after the counters of the machine, which count since boot while the log may have lost its beginning.
 PRECEDENCE = (
     "profile",
     "training hook",
@@ -34,6 +35,7 @@ PRECEDENCE = (
     "environment",
     "stacks",  # seen from outside, and often of one instant
     "host",
+    "kernel log",
     "scrape",
     "log",
     "question",

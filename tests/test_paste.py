@@ -222,3 +222,26 @@ def test_the_page_shows_a_paste_as_text(client: TestClient) -> None:
     assert "<img src=x" not in page.text
     assert "&lt;img src=x" in page.text
     assert "Preemptions: 4" in page.text
+
+
+OOM = (
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.15 GiB "
+    "of which 1.06 GiB is free. Of the allocated memory 76.10 GiB is allocated by PyTorch, and 512.00 MiB is reserved "
+    "by PyTorch but unallocated."
+)
+SMI = (
+    "| NVIDIA-SMI 550.54.15    Driver Version: 550.54.15    CUDA Version: 12.4 |\n|===+===+===|\n"
+    "|   0  NVIDIA A100-SXM4-80GB   On | 00000000:07:00.0 Off |  0 |\n"
+    "| N/A   31C    P0    61W / 400W |  78000MiB / 81920MiB |      5%      Default |\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "lang"),
+    [(f"why OOM?\n{OOM}", "en"), (f"为什么 OOM？\n{OOM}", "zh-Hans"), (f"is my GPU idle?\n{SMI}", "en")],
+)
+def test_messages_of_out_of_memory_and_tables_of_gpus(advisor: Advisor, message: str, lang: str) -> None:
+    answer = advisor.ask(message)
+    assert (answer.kind, answer.lang) == ("diagnosis", lang)
+    assert answer.diagnosis is not None
+    assert answer.diagnosis.profile.sources[0].origin == "the pasted text"

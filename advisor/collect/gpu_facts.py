@@ -14,6 +14,7 @@ from advisor.collect.base import Facts, Parsed, Sample, mean, percentile, pictur
 from advisor.collect.gpu_job import choose
 from advisor.collect.gpu_link_facts import connections, missing
 from advisor.collect.gpu_states import Abouts, States, busy, extreme, inner, known
+from advisor.derive.xid import foremost
 
 THROTTLES = {  # nvmlClocksEventReasons
     "power_cap": 0x4,
@@ -34,7 +35,6 @@ METRICS = {
     "fp64": "hw.gpu.fp64.active",
 }
 COMPUTE_MODES = {0: "default", 1: "exclusive_thread", 2: "prohibited", 3: "exclusive_process"}
-CONSEQUENCES = (45, 154)  # Xids that follow another one: channels cleared, action needed to recover
 
 
 def parse(samples: Sequence[Sample], origin: str) -> Parsed:
@@ -198,13 +198,13 @@ def _health(facts: Facts, states: States, about: Abouts) -> None:
 
 
 def _xids(facts: Facts, xids: Mapping[str, Any] | None, chosen: Sequence[str]) -> None:
-    """The last Xid that is not merely a consequence of another; 0 when all GPUs were watched and none came."""
+    """The Xid that tells most; 0 when all GPUs were watched and none came."""
     if xids is None:
         return
     ours = [(gpu, code) for gpu, code in xids["recent"] if gpu in chosen]
-    causes = [(gpu, code) for gpu, code in ours if code not in CONSEQUENCES] or ours
-    if causes:
-        facts.add("hw.gpu.xid.last", causes[-1][1], "{code}", f"gpu {causes[-1][0]}")
+    place = foremost([code for _, code in ours])
+    if place is not None:
+        facts.add("hw.gpu.xid.last", ours[place][1], "{code}", f"gpu {ours[place][0]}")
     elif not set(chosen) <= set(xids["watched"]):
         return
     else:

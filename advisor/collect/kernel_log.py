@@ -10,10 +10,11 @@ import re
 from collections.abc import Sequence
 
 from advisor.collect.base import CHUNK, Facts, Parsed, Sample, read_optional
+from advisor.derive.xid import Xid, foremost, xid
 
 MARK = b"NVRM: Xid"
 # A record: priority, sequence number, microseconds since boot, flags; then the text.
-XID = re.compile(r"^\d+,\d+,(?P<us>\d+),.*?NVRM: Xid \((?:PCI:)?(?P<gpu>[0-9A-Fa-f:.]+)\): (?P<code>\d+)")
+RECORD = re.compile(r"^\d+,\d+,(?P<us>\d+),")
 DENIED = (
     "the kernel log may not be read, so GPU errors (Xid) are not seen; run as root, or allow it for all users "
     "with: sudo sysctl -w kernel.dmesg_restrict=0"
@@ -67,14 +68,21 @@ class KernelLog:
             os.close(self._file)
 
     def parse(self, samples: Sequence[Sample]) -> Parsed:
-        """The last code since boot with the GPU and its age; how many came while we watched."""
+        """The code since boot that tells most, with the GPU and its age; how many came while we watched."""
         facts = Facts(self.origin)
-        found = [match for s in samples for line in s["xid"] if (match := XID.match(line))]
+        found = sorted(event for s in samples for line in s["xid"] if (event := _event(line)))
         began, now = samples[0]["uptime"], samples[-1]["uptime"]
         if found or samples[-1]["driver"]:
-            facts.add("hw.gpu.xid.count", sum(int(m["us"]) / 1e6 >= began for m in found), "{event}")
-        if found:
-            last = max(found, key=lambda m: int(m["us"]))
-            minutes = max(0.0, now - int(last["us"]) / 1e6) / 60
-            facts.add("hw.gpu.xid.last", int(last["code"]), "{code}", f"{last['gpu']}, {minutes:.0f} min ago")
+            facts.add("hw.gpu.xid.count", sum(at >= began for at, _ in found), "{event}")
+        place = foremost([error.code for _, error in found])
+        if place is not None:
+            at, error = found[place]
+            minutes = max(0.0, now - at) / 60
+            facts.add("hw.gpu.xid.last", error.code, "{code}", f"{error.gpu}, {minutes:.0f} min ago")
         return facts.all(), {}
+
+
+def _event(line: str) -> tuple[float, Xid] | None:
+    """When an error came, seconds since boot, and which it is; None for other records."""
+    record, error = RECORD.match(line), xid(line)
+    return (int(record["us"]) / 1e6, error) if record and error else None

@@ -40,6 +40,18 @@ def fitting_batch(batch: float, peak: float) -> float | None:
     return float(best) if best >= 1.25 * batch else None
 
 
+@formula("derived.gpu.present", optional=("hw.gpu.count", "hw.gpu.xid.last"))
+def gpu_present(count: float | None, xid: float | None) -> bool | None:
+    """Whether the machine has an NVIDIA GPU: as counted, else because its driver left lines in the kernel log.
+
+    >>> gpu_present(8, None), gpu_present(0, None), gpu_present(None, 79), gpu_present(None, None)
+    (True, False, True, None)
+    """
+    if count is not None:
+        return count > 0
+    return None if xid is None else True
+
+
 @formula("hw.gpu.idle.fraction", "hw.gpu.utilization")
 def gpu_idle(utilization: float) -> float:
     """Share of time without any kernel on the device.

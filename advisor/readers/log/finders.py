@@ -12,21 +12,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from advisor.readers.log.log import Log
+from advisor.readers.log.log import ENDS, Log
 from advisor.readers.told import Told
 
 _LOG = "advisor.readers.log."
+BEGINS = 1 << 16  # characters
 
 
 class Words:
-    """Several fixed strings as one sign: in a large text each is found far faster than a pattern of them all."""
+    """A sign that is one of several fixed strings; as a pattern they would be looked for a hundred times slower.
 
-    def __init__(self, *words: str) -> None:
-        self._words = tuple(dict.fromkeys(words))
+    Args:
+        words: fixed strings.
+        begins: a pattern for what only the beginning or the end of a text has to show.
+        ends_only: look for the words there too, and not in between.
+    """
+
+    def __init__(self, *words: str, begins: str = r"(?!)", ends_only: bool = False) -> None:
+        self._words, self._begins, self._ends_only = words, _sign(begins), ends_only
 
     def search(self, text: str) -> bool:
-        """Whether any of them is in the text."""
-        return any(word in text for word in self._words)
+        """Whether the text shows the sign."""
+        places = (text[:ENDS], text[ENDS:][-ENDS:]) if self._ends_only else (text,)
+        if any(word in place for place in places for word in self._words):
+            return True
+        return any(map(self._begins.search, (text[:BEGINS], text[BEGINS:][-BEGINS:])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,29 @@ def _sign(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.MULTILINE)
 
 
+# Lines as dmesg, journalctl and /dev/kmsg print them, or single ones that are often pasted alone.
+KERNEL = Words(
+    *(
+        "NVRM: |SXid (PCI| kernel: |ut of memory: Kill|oom-kill:constraint|blocked for more than |"
+        "soft lockup|peermem|PCIe Bus Error| error, dev |not responding, |throttled (total|Link is "
+    ).split("|"),
+    begins=r"^(?:<\d+>)?\[ *\d+\.\d+\]|^\[\w\w\w \w\w\w [ \d]\d |^\d+,\d+,\d+,[-c+]|^kern {0,4}:",
+)
+# What each of these tools and files of /proc always prints. A text that is longer than both its ends is a log.
+HOST = Words(
+    *(
+        "swpd|%iowait|load average|Thread(s) per core|Cpu(s)|MemTotal: | avg10=|Mounted on|STAT|"
+        "nr_free_pages |cpu  |Personalities :|Inter-|RtoAlgorithm|Slave Interface:|with fstype nfs|"
+        "nr_periods |oom_kill |cpu.max|memory.max|memory.limit_in_bytes| nodes (|open files|DEV |"
+        "Settings for |CA '|Infiniband device '|avg RTT|Client nfs v|LnkSta:|runq-sz|kbmemfree|pswpin/s|"
+        "pgpgin/s|kbswpfree|rxpck/s|rxerr/s|retrans/s|Device|F S |CPU |processor\t|3D controller"
+    ).split("|"),
+    begins=r"total +used +free|^\d+\.\d\d \d+\.\d\d(?: |$)|^processor\s*: \d|^ *\d+ +\d+ \w+ \d+ \d+ \d+ \d+ \d+ \d+",
+    ends_only=True,
+)
 FINDERS: Sequence[Finder] = (
+    Finder("kernel log", KERNEL, _LOG + "kernel"),
+    Finder("output of host tools", HOST, _LOG + "host"),
     Finder(
         "metrics",
         _sign(r"(?:vllm:|vllm_|sglang:|sglang_|tgi_|nv_(?:inference|gpu)_|DCGM_FI_|dcgm_|nvidia_smi_|node_)\w+[ {]"),

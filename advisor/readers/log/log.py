@@ -12,6 +12,7 @@ from advisor.readers.artefact import CHUNK, Artefact, Tick, decode
 
 MAX_BYTES = 256 << 20  # of a longer text the beginning and the end are read, where settings and the last state stand
 KEPT = MAX_BYTES // 2
+ENDS = 1 << 20  # characters at either end of a text, for what does not stand in the middle of a long log
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

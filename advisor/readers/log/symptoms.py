@@ -16,7 +16,6 @@ from advisor.readers.rows import Row, facts, row
 from advisor.readers.told import Told
 
 KIND = "log"
-_GAP = r"[\s>]{1,8}"  # its messages are long, and wrapped in a paste
 _LAST_WORDS = 300  # characters before a message of a worker that was killed because the program ended
 _PARTING = "Exception ignored in"
 
@@ -45,8 +44,7 @@ class Symptom:
 def _s(
     fact: str, unit: str, words: tuple[str, ...], pattern: str, value: Value | None = None, numbered: bool = False
 ) -> Symptom:
-    wrapped = pattern.replace(" ", _GAP) if fact.startswith(_SERVER) else pattern
-    return Symptom(fact, unit, words, re.compile(wrapped), value, numbered)
+    return Symptom(fact, unit, words, re.compile(pattern), value, numbered)
 
 
 SYMPTOMS = (
