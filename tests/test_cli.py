@@ -186,3 +186,13 @@ def test_without_a_store_questions_are_still_answered(tmp_path: Path) -> None:
 
     assert done.returncode == 0
     assert "advisor run -- python train.py" in done.stdout
+
+
+def test_artefacts_come_on_the_standard_input_too(home: Path) -> None:
+    log = "[ 12.000001] NVRM: Xid (PCI:0000:3b:00): 79, pid=1, name=python, GPU has fallen off the bus.\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "advisor", "diagnose", "-"], input=log, capture_output=True, text=True, check=False,
+        env={**os.environ, "ADVISOR_DATA": str(home)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "xid-critical" in done.stdout

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from advisor.blocks.rule import remedy_details
 from advisor.blocks.words import Block, Words
-from advisor.models import Advice, Condition, Diagnosis, Evidence, Finding, Gain, Knowledge, Lang, Profile
+from advisor.models import PASTED, Advice, Condition, Diagnosis, Evidence, Finding, Gain, Knowledge, Lang, Profile
 from advisor.text import percent, speedup
 
 MAX_CHECKED = 8
+MAX_FILES = 4
+FILES = ("trace", "nvidia-smi", "log", "kernel log", "snapshot", "stacks")  # what readers read from files
 STEP, WAIT, OPTIMIZER = "ml.step.time", "ml.step.data_wait.exposed.fraction", "ml.step.optimizer.fraction"
 
 
@@ -184,6 +187,10 @@ def _look_again(profile: Profile) -> str:
         urls = profile.subject.split(", ")
         looked = f"advisor diagnose {' '.join(urls)} --seconds {max(1.0, profile.duration_s):.0f}"
         return looked if all(url.startswith("http") for url in urls) else ""
+    kinds = {source.kind for source in profile.sources}
+    files = [s.origin for s in profile.sources if s.kind in FILES and s.state == "ok"]
+    if files and "training hook" not in kinds:  # recorded anew
+        return "" if PASTED in files else f"advisor diagnose {shlex.join(dict.fromkeys(files[:MAX_FILES]))}"
     return f"advisor run -- {profile.subject}" if profile.subject and profile.facts.get("run.phase") else ""
 
 

@@ -22,6 +22,16 @@ PORT = 8321
 PROBES = ("disk", "memory", "matmul", "loader", "network")
 
 
+KNOWN = """Known by what they hold, alone or mixed, plain or packed (gz, zst, xz, bz2, zip, tar): profiles and diagnoses
+of advisor; Python scripts; traces of the PyTorch profiler, Nsight Systems (SQLite), rocprofiler, XPlane, nsys-jax;
+nvidia-smi and rocm-smi in every form; metrics pages of vLLM, SGLang, TGI, Triton, DCGM, nvidia_gpu_exporter and
+node_exporter, saved answers of Prometheus; logs of Megatron, DeepSpeed, Hugging Face, Lightning and usual training
+loops, of vLLM, SGLang, TGI, TensorRT-LLM and llama.cpp, of NCCL; nccl-tests and load generators; trainer_state.json,
+TensorBoard events, SageMaker profiler folders; out-of-memory messages, tracebacks, py-spy, CUDA memory snapshots,
+collect_env; dmesg, top, free, vmstat, iostat, sar, df and the like; sosreports and copies of /proc. An address is that
+of a metrics page or of a Prometheus server."""
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, like all others."""
 
@@ -70,8 +80,9 @@ def _run_options(p: argparse.ArgumentParser) -> None:
 
 
 def _diagnose_options(p: argparse.ArgumentParser) -> None:
-    about = "profiles, scripts, saved metrics, or addresses of metrics and Prometheus servers; none: this machine"
+    about = "files, folders, archives (- is the standard input), or addresses; none: this machine"
     p.add_argument("sources", nargs="*", metavar="FILE|URL", help=about)
+    p.epilog = KNOWN
     p.add_argument(
         "--seconds", type=_seconds, help="how long to look (default 10), or back into a Prometheus server (300)"
     )

@@ -113,7 +113,8 @@ def _next(incomplete: Sequence[Incomplete], profile: Profile, knowledge: Knowled
     taken = {s.kind for s in profile.sources}
     open_rules = {i.rule: set(i.missing) for i in incomplete}
     chosen: list[NextMeasurement] = []
-    left = [m for m in knowledge.measurements if m.source not in taken]
+    phase = profile.facts["run.phase"].value if "run.phase" in profile.facts else None
+    left = [m for m in knowledge.measurements if m.source not in taken and (not phase or m.phase in (None, phase))]
     while left and open_rules and len(chosen) < MAX_NEXT:
         decides = {m.id: [r for r, missing in open_rules.items() if all(map(m.gives, missing))] for m in left}
         best = max(left, key=lambda m: (len(decides[m.id]) / m.minutes, m.id))

@@ -274,7 +274,8 @@ def _reference(reference: schema.ReferenceFile) -> Reference:
 
 
 def _measurement(m: schema.MeasurementFile) -> Measurement:
-    return Measurement(m.id, _text(m.title), _text(m.why), m.command, float(m.minutes), m.source, frozenset(m.covers))
+    covers = frozenset(m.covers)
+    return Measurement(m.id, _text(m.title), _text(m.why), m.command, float(m.minutes), m.source, covers, m.phase)
 
 
 def _case(case: schema.CaseFile) -> Case:

@@ -131,6 +131,7 @@ class MeasurementFile(Strict):
     command: Line
     minutes: Annotated[float | int, Field(gt=0)]
     source: Line
+    phase: Literal["training", "serving"] | None = None
     covers: Annotated[list[FactName], Field(min_length=1)]
 
 

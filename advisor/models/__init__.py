@@ -44,6 +44,7 @@ from advisor.models.measured import (
 from advisor.models.words import (
     CONFIDENCES,
     LANGS,
+    PASTED,
     SEVERITIES,
     AnswerKind,
     Confidence,
@@ -61,6 +62,7 @@ from advisor.models.words import (
 __all__ = [
     "CONFIDENCES",
     "LANGS",
+    "PASTED",
     "SEVERITIES",
     "Advice",
     "Answer",

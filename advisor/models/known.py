@@ -178,7 +178,8 @@ class Faq(_Packed):
 class Measurement:
     """A way to learn missing facts: the exact command, what it gives and what it costs in minutes.
 
-    `covers` are the facts it really makes known, derived ones included; `source` is the kind of source it reads.
+    `covers` are the facts it really makes known, derived ones included; `source` is the kind of source it reads;
+    `phase` is the only kind of run that it can be taken of, None when it can be taken of all.
     """
 
     id: str
@@ -188,6 +189,7 @@ class Measurement:
     minutes: float
     source: str
     covers: frozenset[str]
+    phase: str | None = None
 
     def gives(self, fact: str) -> bool:
         """Whether running the command makes `fact` known."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+PASTED = "the pasted text"  # where facts come from that stand in a message
+
 Lang = Literal["en", "zh-Hans", "zh-Hant"]
 LANGS: tuple[Lang, ...] = ("en", "zh-Hans", "zh-Hant")
 

@@ -17,12 +17,15 @@ from advisor.derive import FORMULAS
 from advisor.engine import Engine
 from advisor.engine import diagnose as judge
 from advisor.errors import InputError
-from advisor.models import Diagnosis, Knowledge, Profile, Reading, Source
+from advisor.models import PASTED, Diagnosis, Knowledge, Profile, Reading, Source
 
 if TYPE_CHECKING:
     from advisor.collect.probe import Probe
     from advisor.collect.run import Run
     from advisor.readers.told import Told
+
+
+NAMED = 4  # files in a subject
 
 
 class Diagnoser:
@@ -116,7 +119,7 @@ class Diagnoser:
         Returns:
             None when nothing that a reader knows is pasted.
         """
-        from advisor.readers.paste import ORIGIN, may_hold_paste, read_paste
+        from advisor.readers.paste import may_hold_paste, read_paste
 
         paste = read_paste(message) if may_hold_paste(message) else None
         if paste is None:
@@ -128,7 +131,7 @@ class Diagnoser:
                 found = self.diagnose(paste.document)
             except InputError:
                 return None
-            source = Source("profile", ORIGIN, "ok", "a profile that was pasted")
+            source = Source("profile", PASTED, "ok", "a profile that was pasted")
             found = judge(replace(found.profile, sources=(*found.profile.sources, source)), self.engine)
         return paste.words, found if onto is None else self._onto(onto, found.profile)
 
@@ -155,7 +158,7 @@ class Diagnoser:
         built = profile.build(
             (*told.readings, *said, *wrong),
             self.knowledge.facts,
-            subject=told.subject,
+            subject=told.subject or _named(told),
             started=moment(told.started) if told.started else "",
             duration_s=told.seconds,
             ranks=told.ranks,
@@ -236,6 +239,12 @@ class Diagnoser:
             tick = (lambda interim: on_tick(self.diagnose_run(interim, script.result()))) if on_tick else None
             done = run(command, tick, tick_s)
         return self.diagnose_run(done, script.result()), done.exit_status
+
+
+def _named(told: Told) -> str:
+    """What artefacts are called that have no name of their own for what they are about."""
+    origins = dict.fromkeys(r.source.origin for r in (*told.readings, *(r for _, r in told.ranks)))
+    return ", ".join(origin.rsplit("/", 1)[-1] for origin in list(origins)[:NAMED])
 
 
 def now() -> str:

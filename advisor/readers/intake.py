@@ -6,6 +6,7 @@ An archive that holds other packed files is opened once; an archive inside an ar
 from __future__ import annotations
 
 import os
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -20,6 +21,7 @@ from advisor.readers.artefact import CHUNK, MAX_EXPANDED, MAX_RATIO, RATIO_FROM,
 
 MAX_FILES = 20_000
 MAX_DEPTH = 12
+STDIN = "-"
 _TAR_MAGIC = slice(257, 262)
 
 
@@ -44,7 +46,10 @@ class Intake:
         self._open.close()
 
     def take(self, path: Path) -> Artefact | Tree:
-        """The artefact or tree at `path` (raises InputError)."""
+        """The artefact or tree at `path`; ``-`` is the standard input (raises InputError)."""
+        origin = str(path)
+        if origin == STDIN:
+            origin, path = "standard input", self._stdin()
         try:
             if path.is_dir():
                 return _folder(path, str(path))
@@ -52,7 +57,7 @@ class Intake:
                 raise InputError(f"{path} is not there; give the path of a file or folder")
             if not path.is_file():
                 raise InputError(f"{path} is not a file that ends; save what it gives to a file and give that")
-            artefact = Artefact(str(path), path, changed=path.stat().st_mtime)
+            artefact = Artefact(origin, path, changed=path.stat().st_mtime)
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a file that can") from None
         if artefact.head.startswith(b"PK\x03\x04"):
@@ -60,6 +65,17 @@ class Intake:
         if artefact.head[_TAR_MAGIC] == b"ustar":
             return self._tar(artefact)
         return artefact
+
+    def _stdin(self) -> Path:
+        """What comes on the standard input, in a file that lives as long as this intake."""
+        folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="advisor-")))
+        size = 0
+        with (folder / "stdin").open("wb") as file:
+            while part := sys.stdin.buffer.read(CHUNK):
+                size += file.write(part)
+                if size > MAX_EXPANDED:
+                    raise TooLarge(f"standard input gives more than {MAX_EXPANDED >> 30} GiB; give a part of it")
+        return folder / "stdin"
 
     def _tar(self, artefact: Artefact) -> Tree:
         """A tar archive, unpacked into a folder that lives as long as this intake."""

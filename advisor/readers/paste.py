@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from advisor.errors import InputError
+from advisor.models import PASTED
 from advisor.readers.artefact import Artefact, no_tick
 from advisor.readers.document import read_json
 from advisor.readers.recognise import DOCUMENT, SCRIPT, recognise
 from advisor.readers.told import Told, together
 
-ORIGIN = "the pasted text"
 LONG = 200  # characters: nobody asks one line this long without pasting something
 _SIGNATURE = re.compile(
     r"out of memory|Traceback \(most|\w(?:Error|Exception): |\bXid\b|\bNCCL |oom-kill|throughput: |token usage: "
@@ -103,7 +103,7 @@ def _unquoted(lines: list[str]) -> str:
 
 
 def _read(words: str, pasted: str) -> Paste | None:
-    artefact = Artefact(ORIGIN, data=pasted.strip("\n").encode("utf-8", "replace"))
+    artefact = Artefact(PASTED, data=pasted.strip("\n").encode("utf-8", "replace"))
     kind = recognise(artefact)
     if kind is None or kind.name == SCRIPT:
         return None
