@@ -52,6 +52,27 @@ def gpu_present(count: float | None, xid: float | None) -> bool | None:
     return None if xid is None else True
 
 
+@formula(
+    "derived.run.startup.fraction",
+    optional=("run.duration", "ml.initialization.time", "process.uptime", "trace.gpu.idle.fraction"),
+)
+def startup(duration: float | None, init: float | None, age: float | None, traced: float | None) -> float | None:
+    """Share of the observation before the first step: none in a trace of steps, nor of a process five times as old.
+
+    >>> startup(300.0, 20.0, 301.0, None), startup(10.0, None, 8000.0, None), startup(1.7, None, None, 0.6)
+    (0.06666666666666667, 0.0, 0.0)
+    >>> startup(10.0, None, 20.0, None), startup(None, 20.0, None, None)
+    (None, None)
+    """
+    if traced is not None:
+        return 0.0
+    if duration is None or duration <= 0:
+        return None
+    if age is not None and age > 5 * duration:
+        return 0.0
+    return None if init is None else min(1.0, init / duration)
+
+
 @formula("hw.gpu.idle.fraction", "hw.gpu.utilization")
 def gpu_idle(utilization: float) -> float:
     """Share of time without any kernel on the device.
@@ -114,6 +135,16 @@ def attention_of_step(attention: float, idle: float) -> float:
     0.4
     """
     return attention * (1.0 - idle)
+
+
+@formula("derived.tensor_core.step.fraction", "trace.tensor_core.eligible_unused.fraction", "trace.gpu.idle.fraction")
+def eligible_of_step(unused: float, idle: float) -> float:
+    """Share of the traced time in kernels that could use Tensor Cores and do not: of busy time, times its share.
+
+    >>> eligible_of_step(0.75, 0.2)
+    0.6000000000000001
+    """
+    return unused * (1.0 - idle)
 
 
 @formula(

@@ -21,6 +21,20 @@ def usable_cpus(affinity: float | None, quota: float | None, logical: float | No
     return min(limits) if limits else None
 
 
+@formula(
+    "derived.io.stall.measured.fraction",
+    "ml.step.data_wait.exposed.fraction",
+    optional=("system.io.stall.fraction",),
+)
+def measured_stall(_wait: float, stall: float | None) -> float:
+    """The stall of storage behind a wait for data, 0 where nothing measured it.
+
+    >>> measured_stall(0.3, 0.25), measured_stall(0.3, None)
+    (0.25, 0.0)
+    """
+    return stall or 0.0
+
+
 @formula("derived.cpu.per_rank", "process.cpu.usable.count", optional=("config.distributed.local_world_size",))
 def cpus_per_rank(usable: float, ranks: float | None) -> float:
     """CPUs for each rank on this host; one rank when nothing says otherwise.

@@ -68,6 +68,7 @@ KINDS: Sequence[Kind] = (
     Kind("weights of a model", weights.holds, "advisor.readers.weights"),
     Kind("a memory snapshot", snapshot.holds, "advisor.readers.snapshot"),
     Kind("sampled stacks", stacks.holds, "advisor.readers.stacks"),
+    Kind("a PyTorch trace", signs.is_trace, "advisor.readers.trace"),
     Kind(DOCUMENT, signs.is_json, "advisor.readers.document"),
     Kind(SCRIPT, signs.is_python, "advisor.readers.script"),
     Kind("a web page", lambda a: looks_like_a_page(a.text_head), "advisor.readers.web_page"),

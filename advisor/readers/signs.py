@@ -24,6 +24,9 @@ _ROCM = re.compile(
     r'^\s*\{\s*"card\d{1,3}"\s*:\s*\{|[\[{]\s*\{?\s*"gpu"\s*:\s*\d{1,3}\s*,\s*"'
     r'(?:usage|asic|power|mem_usage|power_usage|vram|bus|gfx|hotspot_temperature|temperature|clock|xcp|timestamp)[a-z_]*"'
 )
+_TRACE = re.compile(
+    r'"traceEvents"\s*:\s*\[|\A\s*\[\s*\{.{0,2000}?"ph"\s*:\s*"|"(deviceProperties|distributedInfo)"\s*:', re.DOTALL
+)
 
 
 def is_python(artefact: Artefact) -> bool:
@@ -89,3 +92,8 @@ def is_text(artefact: Artefact) -> bool:
 def is_sqlite(artefact: Artefact) -> bool:
     """A SQLite database; Nsight Systems exports to them."""
     return artefact.head.startswith(_SQLITE)
+
+
+def is_trace(artefact: Artefact) -> bool:
+    """A Chrome trace; its events come after what describes the machine, which may be longer than the head."""
+    return is_json(artefact) and _TRACE.search(artefact.text_head) is not None
