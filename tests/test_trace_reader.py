@@ -350,7 +350,7 @@ def test_amd_has_no_compute_capability() -> None:
         ("void flash_fwd_kernel<Flash_fwd_kernel_traits<64, 128>>(Flash_fwd_params)", ATTENTION | TENSOR),
         ("volta_scudnn_128x64_relu_interior_nn_v1", CONV | FP32),
         ("triton_poi_fused_convolution_relu_3", POINTWISE),
-        ("void fbgemm_gpu::permute_2D_data_kernel<false>(int)", 0),
+        ("void fbgemm_gpu::permute_2D_data_kernel<false>(int)", POINTWISE),
         ("void at::native::vectorized_elementwise_kernel<4, at::native::FillFunctor<float>>(int)", POINTWISE),
         ("void at::native::unrolled_elementwise_kernel<at::native::direct_copy_kernel_cuda>(int)", POINTWISE | CAST),
     ],

@@ -84,7 +84,7 @@ _ELEMENTWISE = _words(
 _TENSOR = _words(
     "[hs]884", "[hs]1688", "[a-z]?16816", "i8816", "i16832", "hmma", "wgmma", "gmma", "tensorop", "nvjet", "tf32",
     "bf16", "f16(?!_?f32_f32)", "fp16", "fp8", "e4m3", "umma", "tcgen05", "hgemm", r"mfma", r"_mi\d+x\d+", "marlin",
-    r"\bflash::", "machete", "tensor16x", "bfloat16", "half",
+    r"\bflash::", "flash_?(fwd|bwd|attn|attention)", "fmha", "machete", "tensor16x", "bfloat16", "half",
 )  # fmt: skip
 _FP32 = _words("sgemm", "ffma", "simt_s", "scudnn", "simt_f32")
 _CAST = re.compile(r"(direct|float16|bfloat16|bfloat16tofloat32|float8\w*)_copy_kernel")
