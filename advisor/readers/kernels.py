@@ -102,7 +102,7 @@ def classify(name: str) -> Kernel:
     >>> classify("ncclDevKernel_AllReduce_Sum_bf16_RING_LL(ncclDevKernelArgsStorage<4096ul>)").kind
     'communication'
     """
-    low = name[:LONGEST].lower()
+    low = name[:LONGEST].lower().replace("fbgemm_gpu", "")  # a library of many kernels, not only products
     kind = _kind(low)
     tensor, fp32 = _instruction(low) if kind in ("matmul", "conv", "attention") else (None, False)
     return Kernel(kind, tensor, fp32, bool(_CAST.search(low)), bool(_BACKWARD.search(low)))

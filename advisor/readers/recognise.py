@@ -17,7 +17,10 @@ from advisor.readers.closed_reports import is_closed
 from advisor.readers.host.roots import proc_root, sos_root
 from advisor.readers.intake import Tree
 from advisor.readers.prometheus import looks_like_metrics
+from advisor.readers.sagemaker import looks_like_system, looks_like_timeline
+from advisor.readers.sagemaker import root as sagemaker_root
 from advisor.readers.sample_signs import looks_like_samples
+from advisor.readers.tfrecord import looks_like_events
 from advisor.readers.told import Told
 from advisor.readers.web_page import looks_like_a_page
 
@@ -68,6 +71,10 @@ KINDS: Sequence[Kind] = (
     Kind("weights of a model", weights.holds, "advisor.readers.weights"),
     Kind("a memory snapshot", snapshot.holds, "advisor.readers.snapshot"),
     Kind("sampled stacks", stacks.holds, "advisor.readers.stacks"),
+    Kind("TensorBoard events", lambda a: looks_like_events(a.head), "advisor.readers.tfevents"),
+    Kind("a trainer's state", signs.is_trainer_state, "advisor.readers.trainer_state"),
+    Kind("SageMaker system metrics", lambda a: looks_like_system(a.text_head), "advisor.readers.sagemaker.system"),
+    Kind("a SageMaker timeline", lambda a: looks_like_timeline(a.text_head), "advisor.readers.sagemaker.timeline"),
     Kind("a PyTorch trace", signs.is_trace, "advisor.readers.trace"),
     Kind(DOCUMENT, signs.is_json, "advisor.readers.document"),
     Kind(SCRIPT, signs.is_python, "advisor.readers.script"),
@@ -77,6 +84,7 @@ KINDS: Sequence[Kind] = (
 TREES: Sequence[TreeKind] = (
     TreeKind("a PyTorch checkpoint", weights.root, "advisor.readers.weights"),
     TreeKind("an output of nsys-jax", signs.nsys_jax_root, "advisor.readers.nsys_jax"),
+    TreeKind("a SageMaker profile", sagemaker_root, "advisor.readers.sagemaker.tree"),
     TreeKind("a sosreport", sos_root, "advisor.readers.host.tree"),
     TreeKind("a copy of /proc", proc_root, "advisor.readers.host.tree"),
 )

@@ -97,3 +97,8 @@ def is_sqlite(artefact: Artefact) -> bool:
 def is_trace(artefact: Artefact) -> bool:
     """A Chrome trace; its events come after what describes the machine, which may be longer than the head."""
     return is_json(artefact) and _TRACE.search(artefact.text_head) is not None
+
+
+def is_trainer_state(artefact: Artefact) -> bool:
+    """``trainer_state.json`` of Hugging Face's Trainer."""
+    return is_json(artefact) and '"log_history"' in artefact.text_head and '"global_step"' in artefact.text_head

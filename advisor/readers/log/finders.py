@@ -134,4 +134,9 @@ FINDERS: Sequence[Finder] = (
         _sign(r"Serving Benchmark Result|NVIDIA (?:GenAI-Perf|AIPerf) \|"),
         "advisor.readers.log.serving.bench",
     ),
+    Finder(
+        "training log",
+        _sign(r"[Ii]ter|[Ss]tep|[Ee]poch|s/it|SamplesPerSec|train_runtime|Profiler Report"),
+        _LOG + "training",
+    ),
 )  # fmt: skip
