@@ -46,8 +46,8 @@ _SHORT = re.compile(r"(\d{4})[/-]?(\d\d)[/-]?(\d\d)[ T]+(\d\d):(\d\d):(\d\d(?:\.
 def number(text: str, unit: str = "") -> float | None:
     """The number of a cell in base units; `unit` is that of the column, for cells without one.
 
-    >>> number("19818 MiB") == 19818 * 2**20, number("57", "%"), number("16x"), number("[N/A]")
-    (True, 0.57, 16.0, None)
+    >>> number("19818 MiB") == 19818 * 2**20, number("50", "%"), number("16x"), number("[N/A]")
+    (True, 0.5, 16.0, None)
     """
     match = _NUMBER.match(text)
     if match is None:
