@@ -8,7 +8,7 @@ PORT ?= 8321
 # these measure how programs run: nothing else may run beside them
 TIMED := tests/test_end_to_end.py tests/test_examples.py tests/test_examples_system.py
 
-.PHONY: run test test-examples lint bench setup setup-dev browser clean
+.PHONY: run test test-examples fuzz lint bench setup setup-dev browser clean
 
 run: setup
 	$(BIN)/advisor diagnose --seconds 5
@@ -18,6 +18,10 @@ test: setup-dev browser lint
 	$(BIN)/advisor check
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(TIMED))
 	$(BIN)/python -m pytest $(TIMED)
+
+# every reader on more than ten thousand mutated artefacts; `make test` takes some hundreds
+fuzz: setup-dev
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_fuzz_readers.py
 
 # every example, planted and healthy, for real; `make test` runs a few of them
 test-examples: setup-dev

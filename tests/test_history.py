@@ -15,7 +15,7 @@ from advisor.errors import InputError
 from advisor.models import Reading, Value
 from advisor.readers.artefact import Artefact, no_tick
 from advisor.readers.history import MAX_PAGES, read, read_answers
-from advisor.readers.read import read_paste
+from advisor.readers.paste import read_paste
 from advisor.readers.recognise import recognise
 from advisor.readers.told import Told
 
@@ -110,6 +110,12 @@ def look(text: str) -> Told:
     return told
 
 
+def pasted(message: str) -> Told:
+    paste = read_paste(message)
+    assert paste is not None
+    return paste.told
+
+
 def facts(found: Told) -> dict[str, Value]:
     told: dict[str, Value] = {}
     for reading in found.readings:
@@ -167,15 +173,13 @@ def promtool_instant(series: Sequence[Series]) -> str:
 
 @pytest.mark.parametrize("write", [vector, promtool_instant, federated])
 def test_one_moment_gives_levels_and_means_over_the_servers_life(write: Callable[[Sequence[Series]], str]) -> None:
-    told = read_paste(write(server()))
-    values = facts(told[0])
+    told = pasted(write(server()))
+    values = facts(told)
 
     assert values[f"{GEN}.requests.waiting"] == 8
     assert values[f"{GEN}.request.duration"] == pytest.approx((500 + 6 * 60) / (100 + 2 * 60))
     assert f"{GEN}.generation_tokens.rate" not in values
-    assert (
-        "one scrape: levels of that moment, means over the whole life of the server" in told[0].readings[0].source.note
-    )
+    assert "one scrape: levels of that moment, means over the whole life of the server" in told.readings[0].source.note
 
 
 def test_a_federated_page_of_several_targets_is_taken_apart(tmp_path: Path) -> None:
@@ -209,11 +213,11 @@ The KV cache (vllm:kv_cache_usage_perc) stays low. Thanks!
 
 
 def test_lines_of_metrics_in_a_message_are_found() -> None:
-    (found,) = read_paste(QUESTION)
+    found = pasted(QUESTION)
     assert (facts(found)[f"{GEN}.requests.waiting"], facts(found)[f"{GEN}.requests.running"]) == (300, 4)
     assert "one scrape" in found.readings[0].source.note
 
-    (twice,) = read_paste(QUESTION + QUESTION.replace("300", "500"))
+    twice = pasted(QUESTION + QUESTION.replace("300", "500"))
     assert facts(twice)[f"{GEN}.requests.waiting"] == 400
 
 
@@ -222,7 +226,7 @@ def test_lines_of_metrics_in_a_message_are_found() -> None:
     ["Is vllm:num_requests_waiting 5 bad?", "node_rank 3\nnode_load 5\n", "vllm_config {}\n", "vllm_flash_attn 2.7\n"],
 )
 def test_a_name_alone_is_no_page(text: str) -> None:
-    assert read_paste(f"I see this:\n{text}") == []
+    assert read_paste(f"I see this:\n{text}") is None
 
 
 # --- what is no use -------------------------------------------------------------------

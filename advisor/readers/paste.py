@@ -113,4 +113,6 @@ def _read(words: str, pasted: str) -> Paste | None:
         told = together(kind.read([artefact], no_tick))
     except InputError:
         return None
-    return Paste(words, told) if any(r.facts for r in (*told.readings, *(r for _, r in told.ranks))) else None
+    known = [f.name for r in (*told.readings, *(r for _, r in told.ranks)) for f in r.facts]
+    # What only says which program it is of is no more than a word of the question.
+    return Paste(words, told) if any(not name.startswith("run.") for name in known) else None
