@@ -28,7 +28,7 @@ KNOWLEDGE = kb.load()
 GIVEN = {
     fact: owner
     for fact, owner in doctor.owners(KNOWLEDGE.facts).items()
-    if fact in {f for m in KNOWLEDGE.measurements for f in m.covers} or owner in ("probes", "torch")
+    if fact in {f for m in KNOWLEDGE.measurements if m.live for f in m.covers} or owner in ("probes", "torch")
 }
 
 
@@ -52,8 +52,9 @@ def test_every_collector_has_words_and_gives_the_facts_that_doctor_says() -> Non
 
 
 def test_every_promised_fact_that_no_formula_makes_has_a_source() -> None:
-    live = [m for m in KNOWLEDGE.measurements if m.source not in ("scrape", "script")]
-    promised = {f for m in live for f in m.covers} - {f.name for f in FORMULAS} - {"run.duration"}
+    promised = (
+        {f for m in KNOWLEDGE.measurements if m.live for f in m.covers} - {f.name for f in FORMULAS} - {"run.duration"}
+    )
     promised = {f for f in promised if not f.startswith("code.")}
     assert sorted(promised - GIVEN.keys()) == []
 

@@ -191,6 +191,11 @@ class Measurement:
     covers: frozenset[str]
     phase: str | None = None
 
+    @property
+    def live(self) -> bool:
+        """Whether it looks at this machine, and not at what somebody has to provide."""
+        return self.source in ("training hook", "host") or self.source.endswith(" probe")
+
     def gives(self, fact: str) -> bool:
         """Whether running the command makes `fact` known."""
         return fact in self.covers

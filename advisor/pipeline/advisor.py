@@ -95,7 +95,7 @@ class Advisor(Diagnoser):
         knowledge = self.knowledge
         # What measurements promise really is given; a probe's facts are given by nothing else.
         named = owners(knowledge.facts)
-        promised = {f for m in knowledge.measurements for f in m.covers}
+        promised = {f for m in knowledge.measurements if m.live for f in m.covers}
         given = {f: o for f, o in named.items() if f in promised or o in ("probes", "torch")}
         blind = blinded(knowledge, given)
         seen = examine(python)
