@@ -8,7 +8,7 @@ PORT ?= 8321
 # these measure how programs run: nothing else may run beside them
 TIMED := tests/test_end_to_end.py tests/test_examples.py tests/test_examples_system.py
 
-.PHONY: run test test-examples fuzz lint bench setup setup-dev browser clean
+.PHONY: run test test-examples fuzz bench-traces lint bench setup setup-dev browser clean
 
 run: setup
 	$(BIN)/advisor diagnose --seconds 5
@@ -19,7 +19,7 @@ test: setup-dev browser lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(TIMED))
 	$(BIN)/python -m pytest $(TIMED)
 
-# every reader on more than ten thousand mutated artefacts; `make test` takes some hundreds
+# as `make test` on ten thousand mutated artefacts, and on mutations of real ones where there are some beside this folder
 fuzz: setup-dev
 	$(BIN)/python -m pytest -m "slow or not slow" tests/test_fuzz_readers.py
 
@@ -39,6 +39,12 @@ bench: setup-dev
 	$(BIN)/python bench/hook_overhead.py
 	$(BIN)/python bench/collect_cost.py
 	$(BIN)/python bench/run_overhead.py
+	$(BIN)/python bench/trace_read.py
+
+# two large traces, read by advisor and by HolisticTraceAnalysis in turn; takes half an hour and more
+bench-traces: setup-dev
+	$(BIN)/python bench/trace_read.py --mb 540 --rounds 1
+	$(BIN)/python bench/trace_read.py --mb 1600 --rounds 1
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev

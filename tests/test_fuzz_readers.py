@@ -25,8 +25,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "artifacts"
 SLOWEST_S = 5.0  # for one small input on a busy machine; what hangs takes for ever
 MOST_MEMORY = 1 << 30  # bytes that all of it may add to the process
 LARGEST = 1 << 20  # of the real samples those are mutated that are small
-MUTATED = 25  # times every seed
-MUTATED_WELL = 320  # more than ten thousand in all: `make fuzz`
+MUTATED = 320  # times every seed: more than ten thousand in all
 
 
 def outcome(data: bytes) -> str:
@@ -142,16 +141,9 @@ def survive(seeds: Sequence[bytes], times: int) -> dict[str, int]:
     return ended
 
 
+@pytest.mark.timeout(900)
 def test_mutated_artefacts_give_facts_or_a_sentence() -> None:
     ended = survive(list(SEEDS.values()), MUTATED)
-    assert ended["facts"] > 100
-    assert ended["sentence"] > 100
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_ten_thousand_mutated_artefacts_give_facts_or_a_sentence() -> None:
-    ended = survive(list(SEEDS.values()), MUTATED_WELL)
     assert sum(ended.values()) > 10_000
     assert ended["facts"] > 1000
     assert ended["sentence"] > 1000
@@ -161,7 +153,7 @@ def test_ten_thousand_mutated_artefacts_give_facts_or_a_sentence() -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no samples of real artefacts here")
 def test_mutated_real_artefacts_give_facts_or_a_sentence() -> None:
-    real = [p.read_bytes() for p in sorted(SHARED.rglob("*")) if p.is_file() and p.stat().st_size < LARGEST]
+    real = [p.read_bytes() for p in sorted(SHARED.rglob("*")) if p.is_file() and 0 < p.stat().st_size < LARGEST]
     ended = survive(real, 20)
     assert ended["sentence"] > 100
 

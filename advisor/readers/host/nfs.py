@@ -80,7 +80,7 @@ def mountstats(part: Part, shared: Shared) -> Iterator[Row]:
     for block in re.split(r"^device ", part.text, flags=re.MULTILINE)[1:]:
         mounted = re.match(r"\S{1,300} mounted on (\S{1,300}) with fstype nfs", block)
         if mounted:
-            lines = re.finditer(r"^\s{1,24}([A-Z_]{2,30}): ((?:\d{1,19} ?){8,})$", block, re.MULTILINE)
+            lines = re.finditer(r"^\s{1,24}([A-Z_]{2,30}): ((?:\d{1,19} ){7,40}\d{1,19}) ?$", block, re.MULTILINE)
             found[mounted[1]] = {m[1].lower(): [int(x) for x in m[2].split()] for m in lines}
     waits = {point: sum(c[5] + c[6] for c in ops.values()) for point, ops in found.items() if ops}
     if not waits:

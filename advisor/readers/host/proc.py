@@ -24,7 +24,7 @@ def stat(part: Part, shared: Shared) -> Iterator[Row]:
     """/proc/stat: shares of CPU time since boot, and processes that wait for storage now."""
     ticks = {
         m[1]: [int(x) for x in m[2].split()]
-        for m in re.finditer(r"^(cpu\d{0,5}) {1,2}((?:\d{1,20} ?){4,10})$", part.text, re.MULTILINE)
+        for m in re.finditer(r"^(cpu\d{0,5}) {1,2}((?:\d{1,20} ){3,9}\d{1,20}) ?$", part.text, re.MULTILINE)
     }
     whole = ticks.get("cpu")
     cores = {name: values for name, values in ticks.items() if name != "cpu"}
@@ -43,7 +43,7 @@ def uptime_of_ticks(text: str) -> float | None:
     """Seconds since boot by the ticks of the CPU that has most, in /proc/stat."""
     ticks = [
         sum(int(x) for x in m[1].split()[:8])
-        for m in re.finditer(r"^cpu\d{1,5} ((?:\d{1,20} ?){4,10})$", text, re.MULTILINE)
+        for m in re.finditer(r"^cpu\d{1,5} ((?:\d{1,20} ){3,9}\d{1,20}) ?$", text, re.MULTILINE)
     ]
     return max(ticks, default=0) / USER_HZ or None
 
