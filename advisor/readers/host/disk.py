@@ -160,7 +160,8 @@ def _holds_data(device: str, kind: str, point: str) -> bool:
 
 def diskstats(part: Part, shared: Shared) -> Iterator[Row]:
     """/proc/diskstats: means since boot; rates where the time since boot is known."""
-    lines = re.finditer(r"^ {0,8}\d{1,5} {1,8}\d{1,7} (\S{1,40}) ((?:\d{1,20} ){10,30}\d{1,20})[ \t]*$", part.text, re.MULTILINE)
+    line = r"^ {0,8}\d{1,5} {1,8}\d{1,7} (\S{1,40}) ((?:\d{1,20} ){10,30}\d{1,20})[ \t]*$"
+    lines = re.finditer(line, part.text, re.MULTILINE)
     disks = {m[1]: [int(x) for x in m[2].split()] for m in lines if physical(m[1])}
     busy = {name: c for name, c in disks.items() if any(c)}
     if not busy:

@@ -7,7 +7,7 @@ records in buffers. Names of operations stand in a table by kind.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -37,33 +37,34 @@ from advisor.readers.timeline import (
 
 MAX_BYTES = 1 << 30
 GPU = 2
+Int = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]  # numbers of JSON may be of any length
 DIRECTIONS = {"HOST_TO_DEVICE": H2D, "DEVICE_TO_HOST": D2H, "DEVICE_TO_DEVICE": D2D, "PEER": PEER}
 
 
 class _Id(msgspec.Struct):
-    handle: int = 0
+    handle: Int = 0
 
 
 class _Correlation(msgspec.Struct):
-    internal: int = 0
+    internal: Int = 0
 
 
 class _Size(msgspec.Struct):
-    x: int = 1
-    y: int = 1
-    z: int = 1
+    x: Int = 1
+    y: Int = 1
+    z: Int = 1
 
 
 class _Agent(msgspec.Struct):
     id: _Id = msgspec.field(default_factory=_Id)
-    type: int = 0
+    type: Int = 0
     product_name: str = ""
     name: str = ""
-    cu_count: int = 0
+    cu_count: Int = 0
 
 
 class _Symbol(msgspec.Struct):
-    kernel_id: int = 0
+    kernel_id: Int = 0
     formatted_kernel_name: str = ""
     kernel_name: str = ""
 
@@ -71,22 +72,22 @@ class _Symbol(msgspec.Struct):
 class _Dispatch(msgspec.Struct):
     agent_id: _Id = msgspec.field(default_factory=_Id)
     queue_id: _Id = msgspec.field(default_factory=_Id)
-    kernel_id: int = 0
+    kernel_id: Int = 0
     workgroup_size: _Size = msgspec.field(default_factory=_Size)
     grid_size: _Size = msgspec.field(default_factory=_Size)
 
 
 class _Record(msgspec.Struct):
-    kind: int = 0
-    operation: int = 0
-    thread_id: int = 0
+    kind: Int = 0
+    operation: Int = 0
+    thread_id: Int = 0
     correlation_id: _Correlation = msgspec.field(default_factory=_Correlation)
-    start_timestamp: int = 0
-    end_timestamp: int = 0
+    start_timestamp: Int = 0
+    end_timestamp: Int = 0
     dispatch_info: _Dispatch | None = None
     src_agent_id: _Id | None = None
     dst_agent_id: _Id | None = None
-    bytes: int = 0
+    bytes: Int = 0
 
 
 class _Kind(msgspec.Struct):
@@ -105,9 +106,9 @@ class _Buffers(msgspec.Struct):
 
 
 class _Metadata(msgspec.Struct):
-    pid: int = 0
-    init_time: int = 0
-    fini_time: int = 0
+    pid: Int = 0
+    init_time: Int = 0
+    fini_time: Int = 0
 
 
 class _Tool(msgspec.Struct):

@@ -88,7 +88,7 @@ def load(samples: Sequence[Sample], where: Mapping[int, str]) -> Iterator[Row]:
     yield share(GEN + "kv_cache.utilization", max(_per_engine(samples, "cache").values(), default=None), at)
     fullest = max((s for s in samples if s.cache is not None), key=lambda s: s.cache or 0.0, default=None)
     if fullest is not None:
-        yield share(GEN + "kv_cache.utilization.peak", fullest.cache, where[fullest.place])
+        yield share(GEN + "kv_cache.utilization.peak", fullest.cache, where.get(fullest.place, at))
 
 
 def series(samples: Sequence[Sample]) -> dict[str, Series]:

@@ -6,6 +6,7 @@ Its speeds are of the whole job: ``train_samples_per_second`` is all samples ove
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -71,8 +72,9 @@ def _ends(text: str) -> Iterator[_End]:
     for match in _DICT.finditer(text):
         if "train_runtime" in match[0]:
             metrics = {m[1]: number(m[2]) for m in _METRIC.finditer(match[0])}
-            if metrics.get("train_runtime") and round(metrics["train_runtime"]) not in seen:
-                seen.add(round(metrics["train_runtime"]))
+            runtime = metrics.get("train_runtime", 0.0)
+            if 0 < runtime < math.inf and round(runtime) not in seen:
+                seen.add(round(runtime))
                 yield _End(match.start(), metrics)
     if not seen:
         told = {m[1]: (_seconds(m[2], m[3]), m.start()) for m in _TABLE.finditer(text)}
