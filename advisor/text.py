@@ -201,3 +201,19 @@ def label(fact: str, specs: Mapping[str, FactSpec]) -> Text:
 def where(fact: Fact) -> str:
     """Where a fact was measured: the source, and the line of the user's code when known."""
     return f"{fact.origin} · {fact.where}" if fact.where else fact.origin
+
+
+# --- names ----------------------------------------------------------------------------
+
+_FOLDERS = re.compile(r"(?:^|(?<=, ))(?:\.{0,2}/|[\w.-]+/)(?:[^/,]+/)*")
+
+
+def brief_origin(origin: str) -> str:
+    """A file without the folders it lies in; files of the kernel and addresses as they are.
+
+    >>> brief_origin("/data/run/trace.json:7"), brief_origin("/proc/stat"), brief_origin("http://gpu1:8000/metrics")
+    ('trace.json:7', '/proc/stat', 'http://gpu1:8000/metrics')
+    """
+    if "://" in origin or origin.startswith(("/proc", "/sys", "/dev")):
+        return origin
+    return _FOLDERS.sub("", origin)

@@ -77,7 +77,7 @@ def test_evidence_shows_what_was_ruled_out() -> None:
     assert [(r["fact"], r["holds"]) for r in rows] == [
         ("config.dataloader.num_workers", True),
         ("ml.step.data_wait.exposed.fraction", True),
-        ("system.io.stall.fraction", False),
+        ("derived.io.stall.measured.fraction", False),
     ]
     assert (rows[1]["value"], rows[1]["bar"], rows[1]["mark"]) == ("70 %", 0.7, 0.05)
 

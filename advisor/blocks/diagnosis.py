@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from advisor.blocks.rule import remedy_details
 from advisor.blocks.words import Block, Words
 from advisor.models import PASTED, Advice, Condition, Diagnosis, Evidence, Finding, Gain, Knowledge, Lang, Profile
-from advisor.text import percent, speedup
+from advisor.text import brief_origin, percent, speedup
 
 MAX_CHECKED = 8
 MAX_FILES = 4
@@ -136,20 +136,26 @@ def _row(e: Evidence, words: Words) -> Block:
     ratio = "/" in e.condition.split(e.op)[0]
     shown_limit = words.value(e.limit, None if ratio else e.fact)
     share = not ratio and _is_share(e.fact, words) and isinstance(e.value, float) and isinstance(e.limit, float)
+    in_origin = (e.where or "").startswith(f"{e.origin}:")
     key = "evidence.is" if e.op in ("in", "contains") else "evidence.limit"
     key = key if e.holds else "evidence.needs"
     return {
-        "label": words.label(e.fact),
+        "label": _ratio_label(e, words) if ratio else words.label(e.fact),
         "fact": e.fact,
         "value": words.value(e.value, None if ratio else e.fact),
         "limit": "" if e.holds and e.op == "==" else words.term(key, sign=words.sign(e.op), limit=shown_limit),
         "op": e.op,
-        "origin": "" if (e.where or "").startswith(f"{e.origin}:") else words.origin(e.origin),  # the line says it
-        "where": words.origin(e.where) if e.where else None,
+        "origin": "" if in_origin else words.origin(brief_origin(e.origin)),  # the line says it
+        "where": words.origin(brief_origin(e.where) if in_origin else e.where) if e.where else None,
         "bar": round(e.value, 4) if share and isinstance(e.value, float) else None,
         "mark": round(e.limit, 4) if share and isinstance(e.limit, float) else None,
         "holds": e.holds,
     }
+
+
+def _ratio_label(e: Evidence, words: Words) -> str:
+    """Both facts of a ratio, as the condition divides them."""
+    return " / ".join(words.label(name.strip()) for name in e.condition.split(e.op)[0].split("/"))
 
 
 def _is_share(fact: str, words: Words) -> bool:
@@ -254,7 +260,12 @@ def _coverage(diagnosis: Diagnosis, words: Words) -> Block:
         sources=len(sources),
     )
     unread = [f"{s.origin} ({s.state})" for s in sources if s.state != "ok"]
-    return {"kind": "coverage", "text": said, "unread": unread}
+    # What a file is, which part of it was used and how: without it a number from a trace means little.
+    told = {
+        words.origin(s.origin): s.note for s in sources if s.kind in (*FILES, "scrape") and s.state == "ok" and s.note
+    }
+    read = [{"origin": origin, "note": note} for origin, note in list(told.items())[:MAX_FILES]]
+    return {"kind": "coverage", "text": said, "unread": unread, "read": read}
 
 
 def _sources(diagnosis: Diagnosis, words: Words) -> list[Block]:

@@ -26,7 +26,7 @@ from advisor.models import (
     Text,
     Values,
 )
-from advisor.text import fill, fill_setting
+from advisor.text import brief_origin, fill, fill_setting
 
 ENOUGH_STEPS = 20  # fewer steps than this and a share of step time is still moving
 
@@ -141,7 +141,8 @@ def _confidence(rule: Rule, shown: Sequence[Evidence], profile: Profile, engine:
     read = [o for o in origins if o in scripts]
     measured = ", ".join(o for o in origins if o not in scripts)
     level = min(CONFIDENCES.index(rule.confidence), 2 if not read else 0 if _static(shown, scripts) else 1)
-    named = terms.get(f"origin.{measured}", Text(measured, measured))
+    brief = brief_origin(measured)
+    named = terms.get(f"origin.{measured}", Text(brief, brief))
     said = terms["reason.measured"]
     reasons = [Text(said.en.format(origins=named.en), said.zh.format(origins=named.zh))] if measured else []
     if read:

@@ -131,6 +131,8 @@ def _missing(b: Block, console: Console) -> None:
 
 def _coverage(b: Block, console: Console) -> None:
     console.print(Text(b["text"], style="dim"))
+    for source in b["read"]:
+        console.print(Padding(Text(f"{source['origin']}: {source['note']}", style="dim"), (0, 0, 0, 2)))
 
 
 def _sources(b: Block, console: Console) -> None:
