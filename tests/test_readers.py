@@ -9,6 +9,7 @@ import json
 import lzma
 import os
 import tarfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -138,8 +139,19 @@ def test_a_stream_over_the_limit_ends(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(artefacts, "MAX_EXPANDED", 1000)
     path = tmp_path / "long"
     path.write_bytes(b"x" * 2000)
-    with pytest.raises(TooLarge, match="once unpacked; profile fewer steps"):
+    with pytest.raises(TooLarge, match="profile fewer steps, or give a part of it"):
         Artefact("long", path).read(1 << 40)
+
+
+def test_ten_gigabytes_are_refused_before_they_are_read(tmp_path: Path, advisor: Advisor) -> None:
+    path = tmp_path / "trace.json"
+    with path.open("wb") as file:
+        file.write(b'{"traceEvents": [\n')
+        file.truncate(10 << 30)  # a file with a hole: it takes no room on the disk
+    began = time.perf_counter()
+    with pytest.raises(TooLarge, match=r"trace\.json has more than 8 GiB"):
+        advisor.diagnose_files([path])
+    assert time.perf_counter() - began < 2
 
 
 def test_zip_bombs_are_known_by_ratio_by_total_and_by_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,8 @@ class Artefact:
             first = counted.peek()
             unpack = next((make for magic, make in _PACKED.items() if first.startswith(magic)), None)
             if unpack is None:
+                if self.member is None and self.size > MAX_EXPANDED:  # known before any of it is read
+                    raise _too_large(self.origin)
                 yield _Limited(counted, self.origin, lambda: 0)
                 return
             with unpack(counted) as stream:
@@ -171,6 +173,13 @@ def is_binary(head: bytes) -> bool:
     return b"\0" in sample or odd + undecoded > len(sample) // 20
 
 
+def _too_large(origin: str) -> TooLarge:
+    return TooLarge(
+        f"{origin} has more than {MAX_EXPANDED >> 30} GiB (unpacked, if it is packed); profile fewer steps, "
+        "or give a part of it"
+    )
+
+
 class _Counted(io.RawIOBase):
     """Bytes as they lie on disk, counted."""
 
@@ -218,10 +227,7 @@ class _Limited:
             part = self._stream.read(size)
         self._done += len(part)
         if self._done > MAX_EXPANDED:
-            raise TooLarge(
-                f"{self._origin} has more than {MAX_EXPANDED >> 30} GiB once unpacked; profile fewer steps, "
-                "or give a part of it"
-            )
+            raise _too_large(self._origin)
         packed = self._packed()
         if packed and self._done > RATIO_FROM and self._done > MAX_RATIO * packed:
             raise TooLarge(
