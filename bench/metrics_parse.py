@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from advisor.readers.prometheus import parse
+from advisor.readers.metrics.prometheus import parse
 
 ROUNDS = 11
 

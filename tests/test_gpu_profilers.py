@@ -16,11 +16,11 @@ from advisor import kb
 from advisor.errors import InputError
 from advisor.models import Value
 from advisor.pipeline.diagnoser import Diagnoser
-from advisor.readers import nsys_jax
 from advisor.readers.artefact import Artefact, no_tick
 from advisor.readers.intake import Intake, Tree
-from advisor.readers.kernels import KINDS, classify
-from advisor.readers.protobuf import Damaged, fields
+from advisor.readers.profilers import nsys_jax
+from advisor.readers.profilers.kernels import KINDS, classify
+from advisor.readers.profilers.protobuf import Damaged, fields
 from advisor.readers.recognise import recognise, recognise_tree
 from advisor.readers.told import Told
 
@@ -374,7 +374,7 @@ def test_profiles_that_cannot_be_used(tmp_path: Path, data: bytes, said: str) ->
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), min_size=1, max_size=10))
 def test_changed_profiles_give_facts_or_a_sentence(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
-    from advisor.readers import xplane
+    from advisor.readers.profilers import xplane
 
     data = bytearray(plane("/device:GPU:0", GPU, "kind_src:pinned size:99"))
     for place, value in changes:

@@ -14,7 +14,7 @@ from advisor import kb
 from advisor.errors import InputError
 from advisor.models import Reading, Value
 from advisor.readers.artefact import Artefact, no_tick
-from advisor.readers.history import MAX_PAGES, read, read_answers
+from advisor.readers.metrics.history import MAX_PAGES, read, read_answers
 from advisor.readers.paste import read_paste
 from advisor.readers.recognise import recognise
 from advisor.readers.told import Told

@@ -12,11 +12,11 @@ from advisor import kb
 from advisor.errors import InputError
 from advisor.models import Reading, Value
 from advisor.readers.artefact import Artefact, no_tick
-from advisor.readers.metrics import Target, readings
+from advisor.readers.metrics.kinds import Target, readings
+from advisor.readers.metrics.prometheus import parse
+from advisor.readers.metrics.scrapes import read, read_targets
 from advisor.readers.metrics.window import Window
-from advisor.readers.prometheus import parse
 from advisor.readers.recognise import recognise
-from advisor.readers.scrapes import read, read_targets
 
 SHARED = Path(__file__).parents[2] / "shared" / "artifacts" / "prometheus_text"
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="no samples of real exporters here")

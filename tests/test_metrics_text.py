@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from advisor.errors import InputError, TooLarge
-from advisor.readers import prometheus
-from advisor.readers.prometheus import canonical, looks_like_metrics, parse
+from advisor.readers.metrics import prometheus
+from advisor.readers.metrics.prometheus import canonical, looks_like_metrics, parse
 
 SHARED = Path(__file__).parents[2] / "shared" / "artifacts" / "prometheus_text"
 SAMPLES = sorted(p for p in SHARED.rglob("*") if p.is_file()) if SHARED.is_dir() else []

@@ -19,10 +19,10 @@ from advisor.errors import InputError
 from advisor.models import Diagnosis, Value
 from advisor.pipeline.diagnoser import Diagnoser
 from advisor.readers.artefact import Artefact, no_tick
-from advisor.readers.nsys import read
-from advisor.readers.nsys.database import opened
+from advisor.readers.profilers.nsys import read
+from advisor.readers.profilers.nsys.database import opened
+from advisor.readers.profilers.timeline import both, clipped, ints, length, merged
 from advisor.readers.recognise import recognise
-from advisor.readers.timeline import both, clipped, ints, length, merged
 from advisor.readers.told import Told
 
 SHARED = Path(__file__).parents[2] / "shared" / "artifacts" / "nsys_sqlite"
@@ -614,7 +614,7 @@ def test_odd_copies_are_no_trouble(export: Export, column: str, value: Any) -> N
 
 
 def test_too_many_samples_do_not_hide_the_rest(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("advisor.readers.nsys.database.MAX_ROWS", 3)
+    monkeypatch.setattr("advisor.readers.profilers.nsys.database.MAX_ROWS", 3)
     export.kernel(0, 10)
     export.put("TARGET_INFO_GPU_METRICS", typeId=0, metricId=1, metricName="SMs Active [Throughput %]")
     for at in range(9):
@@ -627,7 +627,7 @@ def test_too_many_samples_do_not_hide_the_rest(export: Export, monkeypatch: pyte
 
 
 def test_too_many_kernels_are_refused(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("advisor.readers.nsys.database.MAX_ROWS", 3)
+    monkeypatch.setattr("advisor.readers.profilers.nsys.database.MAX_ROWS", 3)
     for at in range(9):
         export.kernel(at, at + 1)
     export.close()

@@ -57,8 +57,8 @@ def look(
 
 
 def _recorded(server: Prometheus, seconds: float, selects: Sequence[str], progress: Progress | None) -> Told:
-    from advisor.readers.history import read_answers
-    from advisor.readers.metrics import KINDS, PROCESS
+    from advisor.readers.metrics.history import read_answers
+    from advisor.readers.metrics.kinds import KINDS, PROCESS
 
     recorded = server.record([kind.families for kind in KINDS], PROCESS, selects, seconds, progress or (lambda _: None))
     subject = " ".join([server.origin, *(f"--select {shlex.quote('{' + select + '}')}" for select in selects)])
@@ -67,7 +67,7 @@ def _recorded(server: Prometheus, seconds: float, selects: Sequence[str], progre
 
 def _scraped(urls: Sequence[str], seconds: float, progress: Progress | None) -> Told:
     from advisor.collect.scrape import scrape
-    from advisor.readers.scrapes import read_targets
+    from advisor.readers.metrics.scrapes import read_targets
 
     started = time.time()
     scraped = scrape(urls, seconds, progress)

@@ -13,13 +13,13 @@ from typing import cast
 
 from advisor.readers import signs, snapshot, stacks, weights
 from advisor.readers.artefact import Artefact, Tick
-from advisor.readers.closed_reports import is_closed
 from advisor.readers.host.roots import proc_root, sos_root
 from advisor.readers.intake import Tree
-from advisor.readers.prometheus import looks_like_metrics
+from advisor.readers.metrics.prometheus import looks_like_metrics
+from advisor.readers.metrics.sample_signs import looks_like_samples
+from advisor.readers.profilers.closed_reports import is_closed
 from advisor.readers.sagemaker import looks_like_system, looks_like_timeline
 from advisor.readers.sagemaker import root as sagemaker_root
-from advisor.readers.sample_signs import looks_like_samples
 from advisor.readers.tfrecord import looks_like_events
 from advisor.readers.told import Told
 from advisor.readers.web_page import looks_like_a_page
@@ -59,13 +59,13 @@ class TreeKind:
 
 # The first test that holds decides.
 KINDS: Sequence[Kind] = (
-    Kind("an Nsight Systems export", signs.is_sqlite, "advisor.readers.nsys"),
-    Kind("a report of NVIDIA Nsight", is_closed, "advisor.readers.closed_reports"),
-    Kind("an XPlane profile", signs.is_xplane, "advisor.readers.xplane"),
-    Kind("a rocprofiler trace", signs.is_rocprof, "advisor.readers.rocprof"),
-    Kind("saved samples", lambda a: looks_like_samples(a.text_head), "advisor.readers.history"),
+    Kind("an Nsight Systems export", signs.is_sqlite, "advisor.readers.profilers.nsys"),
+    Kind("a report of NVIDIA Nsight", is_closed, "advisor.readers.profilers.closed_reports"),
+    Kind("an XPlane profile", signs.is_xplane, "advisor.readers.profilers.xplane"),
+    Kind("a rocprofiler trace", signs.is_rocprof, "advisor.readers.profilers.rocprof"),
+    Kind("saved samples", lambda a: looks_like_samples(a.text_head), "advisor.readers.metrics.history"),
     Kind(TEXT, signs.is_counters, "advisor.readers.log"),
-    Kind("saved metrics", lambda a: looks_like_metrics(a.text_head), "advisor.readers.scrapes"),
+    Kind("saved metrics", lambda a: looks_like_metrics(a.text_head), "advisor.readers.metrics.scrapes"),
     Kind("output of nvidia-smi -q -x", signs.is_smi_xml, "advisor.readers.smi.xml"),
     Kind("output of rocm-smi", signs.is_rocm, "advisor.readers.smi.rocm"),
     Kind("weights of a model", weights.holds, "advisor.readers.weights"),
@@ -83,7 +83,7 @@ KINDS: Sequence[Kind] = (
 )
 TREES: Sequence[TreeKind] = (
     TreeKind("a PyTorch checkpoint", weights.root, "advisor.readers.weights"),
-    TreeKind("an output of nsys-jax", signs.nsys_jax_root, "advisor.readers.nsys_jax"),
+    TreeKind("an output of nsys-jax", signs.nsys_jax_root, "advisor.readers.profilers.nsys_jax"),
     TreeKind("a SageMaker profile", sagemaker_root, "advisor.readers.sagemaker.tree"),
     TreeKind("a sosreport", sos_root, "advisor.readers.host.tree"),
     TreeKind("a copy of /proc", proc_root, "advisor.readers.host.tree"),

@@ -6,8 +6,8 @@ import re
 
 from advisor.errors import InputError
 from advisor.readers.log.log import Log
-from advisor.readers.metrics import Target, readings
-from advisor.readers.prometheus import Labels, Page, canonical, parse_line
+from advisor.readers.metrics.kinds import Target, readings
+from advisor.readers.metrics.prometheus import Labels, Page, canonical, parse_line
 from advisor.readers.told import Told
 
 MAX_LINES = 200_000

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from advisor.readers.metrics.prometheus import Labels, Series
 from advisor.readers.metrics.window import Window, ratio
-from advisor.readers.prometheus import Labels, Series
 from advisor.readers.rows import Row, row, share
 
 ACTIVE = 4  # the port state of the InfiniBand specification

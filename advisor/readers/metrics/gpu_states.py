@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from advisor.readers.metrics.gpu_facts import BUSY, Gpu, PerGpu, State, States
 from advisor.readers.metrics.gpu_names import LATEST, WHILE_BUSY, Names
+from advisor.readers.metrics.prometheus import Labels, Series
 from advisor.readers.metrics.window import INSTANCE, Window
-from advisor.readers.prometheus import Labels, Series
 
 Identify = Callable[[Mapping[str, str]], str | None]  # labels -> the GPU's name on its host
 Naming = Callable[[Labels], Gpu | None]

@@ -16,12 +16,12 @@ from advisor.models import Reading, Series, Source
 from advisor.readers.metrics.gpu import DCGM_PREFIXES, dcgm, triton_gpus
 from advisor.readers.metrics.gpu_smi import nvidia_smi
 from advisor.readers.metrics.node import node
+from advisor.readers.metrics.prometheus import Page
 from advisor.readers.metrics.sglang import sglang
 from advisor.readers.metrics.tgi import tgi
 from advisor.readers.metrics.triton import triton
 from advisor.readers.metrics.vllm import vllm
 from advisor.readers.metrics.window import Window, merge
-from advisor.readers.prometheus import Page
 from advisor.readers.rows import Row, facts
 
 KIND = "scrape"

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from advisor.readers.metrics.fabric import fabric
+from advisor.readers.metrics.prometheus import Series
 from advisor.readers.metrics.window import Window, by_label, ratio
-from advisor.readers.prometheus import Series
 from advisor.readers.rows import Row, row, share
 
 DISKS_LEFT_OUT = ("loop", "ram", "zram", "sr", "fd", "dm-", "md")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from advisor.readers.metrics.prometheus import Series
 from advisor.readers.metrics.window import INSTANCE, Window, ratio
-from advisor.readers.prometheus import Series
 from advisor.readers.rows import Row, row, share
 
 REPLICA = ("engine", "dp_rank", "worker_addr", "pod", INSTANCE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
-from advisor.readers.prometheus import Labels, Page, Series, canonical
+from advisor.readers.metrics.prometheus import Labels, Page, Series, canonical
 
 # Ranks of one engine report the same requests; replicas (engine, dp_rank, instance) report different ones.
 RANKS = ("tp_rank", "pp_rank", "moe_ep_rank")

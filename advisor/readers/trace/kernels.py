@@ -1,4 +1,4 @@
-"""What many kernels do, by their names, as bits: what `advisor.readers.kernels` says of one, for arrays of them."""
+"""What many kernels do, by their names, as bits: for arrays of names what `profilers.kernels` says of one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.readers.kernels import Kind, classify
+from advisor.readers.profilers.kernels import Kind, classify
 
 COMM, GEMM, CONV, ATTENTION, POINTWISE, CAST, TENSOR, FP32 = (1 << bit for bit in range(8))
 _KINDS: dict[Kind, int] = {

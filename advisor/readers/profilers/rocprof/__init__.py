@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from advisor.errors import InputError
 from advisor.readers.artefact import Artefact, Tick
-from advisor.readers.gpu_report import Report, told
-from advisor.readers.rocprof import results, tables
+from advisor.readers.profilers.gpu_report import Report, told
+from advisor.readers.profilers.rocprof import results, tables
 from advisor.readers.told import Told
 
 _TABLE = re.compile(

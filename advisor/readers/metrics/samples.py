@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from advisor.errors import InputError
-from advisor.readers.prometheus import Labels, canonical, parse_line
-from advisor.readers.sample_signs import API, EXPORT
+from advisor.readers.metrics.prometheus import Labels, canonical, parse_line
+from advisor.readers.metrics.sample_signs import API, EXPORT
 
 _POINT = re.compile(r"(\S+) @\[(\d+(?:\.\d+)?)\]")
 _SAID = 200

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from advisor.models import Reading, Source
+from advisor.readers.profilers.timeline import Gpu
+from advisor.readers.profilers.timeline_facts import rows, step_rows, wait_skew
+from advisor.readers.profilers.timeline_view import NO_STEPS, Steps, longest_gap, view
 from advisor.readers.rows import Row, facts, row
-from advisor.readers.timeline import Gpu
-from advisor.readers.timeline_facts import rows, step_rows, wait_skew
-from advisor.readers.timeline_view import NO_STEPS, Steps, longest_gap, view
 from advisor.readers.told import Told
 
 KIND = "trace"

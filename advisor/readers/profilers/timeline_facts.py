@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from advisor.readers.rows import Row, row, share
-from advisor.readers.timeline import (
+from advisor.readers.profilers.timeline import (
     BACKWARD,
     CAST,
     CODE,
@@ -33,7 +32,8 @@ from advisor.readers.timeline import (
     length,
     merged,
 )
-from advisor.readers.timeline_view import NO_STEPS, Steps, View, gaps, view
+from advisor.readers.profilers.timeline_view import NO_STEPS, Steps, View, gaps, view
+from advisor.readers.rows import Row, row, share
 
 # An idle gap with the next operation long queued is the hand-over from kernel to kernel when it is this
 # short (1 to 2 us on current GPUs); a longer one waits for something else, such as another stream.

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from advisor.errors import InputError
-from advisor.readers.nsys.database import Database
-from advisor.readers.timeline import (
+from advisor.readers.profilers.nsys.database import Database
+from advisor.readers.profilers.timeline import (
     CODE,
     D2D,
     D2H,

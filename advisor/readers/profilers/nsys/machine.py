@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from advisor.readers.nsys.database import Database
+from advisor.readers.profilers.nsys.database import Database
 from advisor.readers.rows import Row, row
 
 _VARIABLE = re.compile(r'^(\w+)="(.*)"$', re.DOTALL)

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 
 from advisor.errors import InputError
 from advisor.readers.artefact import Artefact, Tick
-from advisor.readers.gpu_report import Report, runs, told
-from advisor.readers.nsys import machine
-from advisor.readers.nsys.annotations import read_annotations
-from advisor.readers.nsys.database import Database, opened
-from advisor.readers.nsys.events import ACTIVITIES, gpus
-from advisor.readers.nsys.samples import samples
+from advisor.readers.profilers.gpu_report import Report, runs, told
+from advisor.readers.profilers.nsys import machine
+from advisor.readers.profilers.nsys.annotations import read_annotations
+from advisor.readers.profilers.nsys.database import Database, opened
+from advisor.readers.profilers.nsys.events import ACTIVITIES, gpus
+from advisor.readers.profilers.nsys.samples import samples
+from advisor.readers.profilers.timeline import Gpu
 from advisor.readers.rows import Row
-from advisor.readers.timeline import Gpu
 from advisor.readers.told import Told
 
 _OTHERS = {

@@ -16,9 +16,9 @@ from itertools import pairwise
 from advisor.errors import InputError
 from advisor.models import Reading, Source
 from advisor.readers.artefact import Artefact, Tick, decode
-from advisor.readers.metrics import KIND, Role, Target, kinds_of, names_of_kinds, readings
-from advisor.readers.prometheus import MAX_BYTES, Labels, Page
-from advisor.readers.samples import Track, read_samples
+from advisor.readers.metrics.kinds import KIND, Role, Target, kinds_of, names_of_kinds, readings
+from advisor.readers.metrics.prometheus import MAX_BYTES, Labels, Page
+from advisor.readers.metrics.samples import Track, read_samples
 from advisor.readers.told import Told
 
 MAX_PAGES = 61

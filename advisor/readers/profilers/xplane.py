@@ -13,11 +13,25 @@ from dataclasses import dataclass, field
 
 from advisor.errors import InputError
 from advisor.readers.artefact import Artefact, Tick
-from advisor.readers.gpu_report import Report, told
-from advisor.readers.protobuf import Damaged, fields, signed, text
+from advisor.readers.profilers.gpu_report import Report, told
+from advisor.readers.profilers.protobuf import Damaged, fields, signed, text
+from advisor.readers.profilers.timeline import (
+    CODE,
+    D2D,
+    D2H,
+    FARTHEST,
+    H2D,
+    MEMSET,
+    PEER,
+    UNKNOWN,
+    Gpu,
+    Ops,
+    ints,
+    marks,
+    ops,
+)
+from advisor.readers.profilers.timeline_view import NO_STEPS, Steps
 from advisor.readers.rows import Row, row
-from advisor.readers.timeline import CODE, D2D, D2H, FARTHEST, H2D, MEMSET, PEER, UNKNOWN, Gpu, Ops, ints, marks, ops
-from advisor.readers.timeline_view import NO_STEPS, Steps
 from advisor.readers.told import Told
 
 MAX_BYTES = 512 << 20

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from advisor.readers.timeline import Bools, Calls, Gpu, Ints, Ops, Spans, clipped, ints, merged
+from advisor.readers.profilers.timeline import Bools, Calls, Gpu, Ints, Ops, Spans, clipped, ints, merged
 
 
 @dataclass(frozen=True)

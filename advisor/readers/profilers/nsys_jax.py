@@ -18,11 +18,11 @@ import numpy as np
 
 from advisor.errors import InputError, TooLarge
 from advisor.readers.artefact import Artefact, Tick
-from advisor.readers.gpu_report import Report, told
 from advisor.readers.intake import Tree
+from advisor.readers.profilers.gpu_report import Report, told
+from advisor.readers.profilers.timeline import CODE, FARTHEST, Gpu, Ops, ints, marks, ops
+from advisor.readers.profilers.timeline_view import NO_STEPS, Steps
 from advisor.readers.rows import Row, row
-from advisor.readers.timeline import CODE, FARTHEST, Gpu, Ops, ints, marks, ops
-from advisor.readers.timeline_view import NO_STEPS, Steps
 from advisor.readers.told import Told
 
 TRACE = "trace.parquet"

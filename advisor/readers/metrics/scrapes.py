@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from advisor.errors import InputError
 from advisor.models import Reading, Source
 from advisor.readers.artefact import Artefact, Tick, decode
-from advisor.readers.history import told
-from advisor.readers.metrics import KIND, Target, readings
-from advisor.readers.prometheus import MAX_BYTES, Page, parse
-from advisor.readers.samples import Track
+from advisor.readers.metrics.history import told
+from advisor.readers.metrics.kinds import KIND, Target, readings
+from advisor.readers.metrics.prometheus import MAX_BYTES, Page, parse
+from advisor.readers.metrics.samples import Track
 from advisor.readers.told import Told
 
 SAME = 0.5  # two pages that share half of their series are of one server

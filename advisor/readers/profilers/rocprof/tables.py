@@ -12,10 +12,9 @@ import numpy as np
 
 from advisor.errors import InputError
 from advisor.readers.artefact import Artefact, Tick, decode
-from advisor.readers.gpu_report import Report
-from advisor.readers.rocprof.results import DIRECTIONS
-from advisor.readers.rows import row
-from advisor.readers.timeline import (
+from advisor.readers.profilers.gpu_report import Report
+from advisor.readers.profilers.rocprof.results import DIRECTIONS
+from advisor.readers.profilers.timeline import (
     D2D,
     FARTHEST,
     NO_CALLS,
@@ -29,6 +28,7 @@ from advisor.readers.timeline import (
     marks,
     ops,
 )
+from advisor.readers.rows import row
 
 MAX_BYTES = 512 << 20
 _BEGIN, _END = ("Start_Timestamp", "BeginNs"), ("End_Timestamp", "EndNs")

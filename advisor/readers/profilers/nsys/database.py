@@ -18,7 +18,7 @@ from urllib.parse import quote
 import numpy as np
 
 from advisor.errors import InputError, TooLarge
-from advisor.readers.timeline import Ints
+from advisor.readers.profilers.timeline import Ints
 
 SECONDS = 120.0
 MAX_ROWS = 8_000_000  # of one table; a step of a large model launches some ten thousand kernels

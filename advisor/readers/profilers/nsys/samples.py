@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from advisor.errors import TooLarge
-from advisor.readers.nsys.database import Database
+from advisor.readers.profilers.nsys.database import Database
+from advisor.readers.profilers.timeline import Ints, ints
 from advisor.readers.rows import Row, share
-from advisor.readers.timeline import Ints, ints
 
 TABLE, NAMES = "GPU_METRICS", "TARGET_INFO_GPU_METRICS"
 # Names end with the unit, all of these in per cent of what the hardware can; they differ a little by architecture.

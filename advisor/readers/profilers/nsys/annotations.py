@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from advisor.readers.nsys.database import Database
+from advisor.readers.profilers.nsys.database import Database
+from advisor.readers.profilers.timeline import Gpu, Ints, both, clipped, ints, length
+from advisor.readers.profilers.timeline_view import NO_STEPS, Steps
 from advisor.readers.rows import Row, row, share
-from advisor.readers.timeline import Gpu, Ints, both, clipped, ints, length
-from advisor.readers.timeline_view import NO_STEPS, Steps
 
 TABLE = "NVTX_EVENTS"
 MOST = 400_000  # ranges with names of interest

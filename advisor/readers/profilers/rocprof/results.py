@@ -14,9 +14,8 @@ import numpy as np
 
 from advisor.errors import InputError
 from advisor.readers.artefact import Artefact, Tick
-from advisor.readers.gpu_report import Report
-from advisor.readers.rows import Row, row
-from advisor.readers.timeline import (
+from advisor.readers.profilers.gpu_report import Report
+from advisor.readers.profilers.timeline import (
     D2D,
     D2H,
     FARTHEST,
@@ -34,6 +33,7 @@ from advisor.readers.timeline import (
     marks,
     ops,
 )  # fmt: skip
+from advisor.readers.rows import Row, row
 
 MAX_BYTES = 1 << 30
 GPU = 2
