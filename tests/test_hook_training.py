@@ -227,7 +227,8 @@ if __name__ == "__main__":
     assert [f["run.rank"] for f in facts] == [0, 1]
     assert all(f["config.distributed.world_size"] == 2 == f["config.distributed.local_world_size"] for f in facts)
     assert all(5 <= f["ml.step.count"] <= 10 for f in facts)  # on a busy machine warm-up may take longer
-    assert facts[1]["ml.step.data_wait.time"] > 2 * facts[0]["ml.step.data_wait.time"]
+    # A batch of the second rank sleeps 24 ms longer; what a busy machine adds, it adds to both.
+    assert facts[1]["ml.step.data_wait.time"] > facts[0]["ml.step.data_wait.time"] + 0.012
     assert done.value("run.rank") == 0
     assert "2 processes trained" in done.reading.source.note
 
