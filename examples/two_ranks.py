@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 FEATURES = 256
-BATCH = 512
+BATCH = 1536
 
 
 def make_rows(count: int) -> tuple[Tensor, Tensor]:
