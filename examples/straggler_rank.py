@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 CLASSES = 8
 FEATURES = 256
-BATCH = 1536
+BATCH = 512
 
 
 def make_rows(count: int) -> tuple[Tensor, Tensor]:
