@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,6 @@ from advisor.readers.told import Told
 
 SHARED = Path(__file__).parents[2] / "shared" / "artifacts"
 needs_samples = pytest.mark.skipif(not (SHARED / "rocprof").is_dir(), reason="no samples of real profilers here")
-needs_arrow = pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")
 SPECS = kb.load().facts
 
 
@@ -459,7 +457,6 @@ def test_tables_of_nsys_jax_need_a_package(tmp_path: Path, monkeypatch: pytest.M
         nsys_jax.read_tree(jax_tree(tmp_path, 1), no_tick)
 
 
-@needs_arrow
 def test_damaged_tables_of_nsys_jax_end_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         nsys_jax.read_tree(jax_tree(tmp_path, 1), no_tick)
@@ -507,7 +504,6 @@ def test_a_real_rocprofiler_result() -> None:
 
 
 @needs_samples
-@needs_arrow
 def test_a_real_nsys_jax_folder() -> None:
     (found,) = Diagnoser().diagnose_files([SHARED / "nsys_jax"])
 

@@ -58,7 +58,7 @@ def approx(**expected: float) -> dict[str, object]:
     return {name.replace("__", "."): pytest.approx(value) for name, value in expected.items()}
 
 
-def has(found: dict[str, Value], **expected: float) -> None:
+def assert_has(found: dict[str, Value], **expected: float) -> None:
     wanted = approx(**expected)
     assert {name: found.get(name) for name in wanted} == wanted
 
@@ -76,7 +76,7 @@ VMSTAT = """procs -----------memory---------- ---swap-- -----io---- -system-- --
 def test_vmstat_leaves_the_report_since_boot_out() -> None:
     found = said(f"why is it slow?\nuser@node:~$ vmstat 1 3\n{VMSTAT}user@node:~$")
 
-    has(
+    assert_has(
         found,
         system__cpu__utilization=0.55,
         system__cpu__user__utilization=0.45,
@@ -99,7 +99,7 @@ def test_vmstat_with_other_units_columns_and_times() -> None:
     )
     assert said(timed)["system.cpu.user.utilization"] == pytest.approx(0.45)
     alone = "\n".join(VMSTAT.split("\n")[:3])
-    has(said(alone), system__cpu__user__utilization=0.05)
+    assert_has(said(alone), system__cpu__user__utilization=0.05)
 
 
 @pytest.mark.parametrize("prefix", ["> ", "[rank3]: ", "12: ", "| "])
@@ -126,7 +126,7 @@ MPSTAT = """Linux 5.15.0 (h) 	01/02/2024 	_x86_64_	(3 CPU)
 
 
 def test_mpstat_tells_all_cpus_and_each() -> None:
-    has(
+    assert_has(
         said(MPSTAT),
         system__cpu__utilization=0.36,
         system__cpu__user__utilization=0.34,
@@ -147,7 +147,9 @@ def test_sar_in_another_language_and_with_a_restart() -> None:
 Durchschn.:     all     20,00      0,00      2,00      8,00      0,00     70,00
 """
     found = said(text)
-    has(found, system__cpu__utilization=0.22, system__cpu__iowait__utilization=0.08, system__cpu__logical__count=8)
+    assert_has(
+        found, system__cpu__utilization=0.22, system__cpu__iowait__utilization=0.08, system__cpu__logical__count=8
+    )
 
 
 TOP = """top - 14:01:02 up 12 days,  3:04,  2 users,  load average: 96.00, 2.00, 3.00
@@ -160,7 +162,7 @@ MiB Swap:   8192.0 total,   4096.0 free,   4096.0 used. 102400.0 avail Mem
 
 def test_top_new_old_and_with_commas() -> None:
     found = said(f"{TOP}\n$ nproc\n64\n")
-    has(
+    assert_has(
         found,
         system__cpu__utilization=0.16,
         system__cpu__interrupt__utilization=0.01,
@@ -170,13 +172,15 @@ def test_top_new_old_and_with_commas() -> None:
         system__load__per_cpu=1.5,
     )
     comma = said(TOP.replace("12.0 us", "12,0 us").replace(" 3.0 sy", " 3,0 sy").replace("80.0 id", "80,0 id"))
-    has(comma, system__cpu__user__utilization=0.12)
+    assert_has(comma, system__cpu__user__utilization=0.12)
     old = said(
         "Cpu(s): 10.1%us,  2.0%sy,  0.0%ni, 87.5%id,  0.2%wa,  0.0%hi,  0.2%si,  0.0%st\n"
         "Mem:  65969644k total, 60000000k used,  5969644k free,   200000k buffers\n"
         "Swap: 33554424k total,        0k used, 33554424k free, 50000000k cached\n"
     )
-    has(old, system__cpu__user__utilization=0.101, system__memory__limit=65969644 * 1024, system__paging__utilization=0)
+    assert_has(
+        old, system__cpu__user__utilization=0.101, system__memory__limit=65969644 * 1024, system__paging__utilization=0
+    )
 
 
 def test_of_several_reports_of_top_the_first_is_left_out() -> None:
@@ -201,7 +205,7 @@ def test_load_for_each_cpu(line: str, load: float) -> None:
     )
     found = said(f"$ lscpu\n{text}$ uptime\n{line}\n")
 
-    has(
+    assert_has(
         found,
         system__load__per_cpu=load,
         system__cpu__physical__count=64,
@@ -269,7 +273,7 @@ Mem:         64000      60000       4000          0        500      40000
 Swap:         2000        500       1500
 """
     found = said(text)
-    has(found, system__memory__available=44500 * 2**20, system__paging__utilization=0.25)
+    assert_has(found, system__memory__available=44500 * 2**20, system__paging__utilization=0.25)
 
 
 MEMINFO = """MemTotal:       1000000 kB
@@ -285,7 +289,7 @@ HugePages_Total:       0
 
 
 def test_meminfo() -> None:
-    has(
+    assert_has(
         said(MEMINFO),
         system__memory__limit=1024e6,
         system__memory__available__fraction=0.25,
@@ -298,10 +302,10 @@ def test_meminfo() -> None:
 
 def test_limits_of_a_shell_and_of_a_process() -> None:
     shell = "open files                      (-n) 1024\nmax locked memory       (kbytes, -l) 64\n"
-    has(said(shell), process__open_file_descriptor__limit=1024, process__memlock__limit=65536)
+    assert_has(said(shell), process__open_file_descriptor__limit=1024, process__memlock__limit=65536)
     assert said(shell.replace("1024", "unlimited").replace(" 64\n", " unlimited\n")) == {}
     file = "Max open files            1024                 4096                 files     \n"
-    has(said(file), process__open_file_descriptor__limit=1024)
+    assert_has(said(file), process__open_file_descriptor__limit=1024)
 
 
 # --- storage ------------------------------------------------------------------------------------
@@ -327,7 +331,7 @@ sda              1.00     16.00     0.00   0.00    5.00     4.00    0.00      0.
 
 
 def test_iostat_counts_whole_disks_and_leaves_the_report_since_boot_out() -> None:
-    has(
+    assert_has(
         said(IOSTAT),
         system__cpu__iowait__utilization=0.25,
         system__cpu__logical__count=64,
@@ -381,7 +385,7 @@ $ df -i
 Filesystem      Inodes  IUsed   IFree IUse% Mounted on
 /dev/nvme0n1p2 1000000 990000   10000   99% /
 """)
-    has(
+    assert_has(
         found,
         system__filesystem__utilization=0.9,
         system__filesystem__shm__limit=64 * GIB,
@@ -392,7 +396,7 @@ Filesystem      Inodes  IUsed   IFree IUse% Mounted on
         "Filesystem     Type     1K-blocks      Used Available Use% Mounted on\n"
         "overlay        overlay  100 99 1 99% /\n10.0.0.1@o2ib:/fs lustre 1000 970 30 97% /scratch\n"
     )
-    has(typed, system__filesystem__utilization=0.97)
+    assert_has(typed, system__filesystem__utilization=0.97)
 
 
 def test_raid_arrays() -> None:
@@ -413,7 +417,7 @@ md3 : active raid1 sdf1[1] sdg1[0]
 
 unused devices: <none>
 """
-    has(said(text), system__disk__raid__degraded__count=1, system__disk__raid__rebuilding__count=1)
+    assert_has(said(text), system__disk__raid__degraded__count=1, system__disk__raid__rebuilding__count=1)
 
 
 def test_the_nfs_client() -> None:
@@ -426,19 +430,19 @@ read:             ops/s    kB/s   kB/op retrans avg RTT (ms) avg exe (ms) avg qu
 write:            ops/s    kB/s   kB/op retrans avg RTT (ms) avg exe (ms) avg queue (ms) errors
   20.000  800.000  10.000        0 (0.0%)  10.000  25.000   0.000        0 (0.0%)
 """
-    has(said(iostat), nfs__client__rpc__rtt=0.006, nfs__client__rpc__queue_time=0.016)
+    assert_has(said(iostat), nfs__client__rpc__rtt=0.006, nfs__client__rpc__queue_time=0.016)
     stat = """Client nfs v4:
 null             read             write            open
 1         0%     100       10%    0         0%     300      30%
 getattr          lookup
 500      50%     100      10%
 """
-    has(said(stat), nfs__client__getattr_lookup__fraction=0.9)
+    assert_has(said(stat), nfs__client__getattr_lookup__fraction=0.9)
     mounts = (
         "device nfs01:/e mounted on /data with fstype nfs4 statvers=1.1\n\tper-op statistics\n"
         "\t        READ: 80 80 0 1 1 1600 400 2000 0\n\t     GETATTR: 20 20 0 1 1 0 100 100 0\n"
     )
-    has(said(mounts), nfs__client__rpc__rtt=0.005, nfs__client__rpc__queue_time=0.016)
+    assert_has(said(mounts), nfs__client__rpc__rtt=0.005, nfs__client__rpc__queue_time=0.016)
 
 
 # --- network and PCI ------------------------------------------------------------------------------
@@ -453,7 +457,7 @@ def test_sar_of_the_network() -> None:
 12:00:01 AM     IFACE   rxerr/s   txerr/s    coll/s  rxdrop/s  txdrop/s  txcarr/s  rxfram/s  rxfifo/s  txfifo/s
 12:10:01 AM      eth0      0.00      0.00      0.00      5.00      1.00      0.00      0.00      0.00      0.00
 """
-    has(
+    assert_has(
         said(text),
         system__network__receive__rate=3000 * 1024,
         system__network__transmit__rate=2000 * 1024,
@@ -490,7 +494,7 @@ def test_links_and_lost_gpus_on_the_bus() -> None:
 18:00.0 3D controller [0302]: NVIDIA Corporation GH100 [10de:2330] (rev ff) (prog-if ff)
 \t!!! Unknown header type 7f
 """
-    has(
+    assert_has(
         said(text),
         hw__gpu__count=2,
         hw__gpu__lost__count=1,
@@ -501,7 +505,7 @@ def test_links_and_lost_gpus_on_the_bus() -> None:
 
 
 def test_ethtool_and_bonds() -> None:
-    has(
+    assert_has(
         said("Settings for eth0:\n\tSpeed: 25000Mb/s\nSettings for eth1:\n\tSpeed: Unknown!\n"),
         system__network__link__speed=3.125e9,
     )
@@ -523,7 +527,7 @@ PRESSURE = "some avg10=9.00 avg60={} avg300=1.00 total=100\nfull avg10=9.00 avg6
 
 
 def test_stat() -> None:
-    has(
+    assert_has(
         said(STAT),
         system__cpu__utilization=0.16,
         system__cpu__iowait__utilization=0.04,
@@ -536,19 +540,21 @@ def test_stat() -> None:
 
 def test_pressure_is_told_of_what_its_name_says() -> None:
     one = PRESSURE.format("4.00", "2.00")
-    has(said(one, "host/proc/pressure/io"), system__pressure__io__some=0.04, system__pressure__io__full=0.02)
-    has(said(f"$ cat /proc/pressure/memory\n{one}"), system__pressure__memory__full=0.02)
-    has(said(f"==> /proc/pressure/memory <==\n{one}"), system__pressure__memory__some=0.04)
+    assert_has(said(one, "host/proc/pressure/io"), system__pressure__io__some=0.04, system__pressure__io__full=0.02)
+    assert_has(said(f"$ cat /proc/pressure/memory\n{one}"), system__pressure__memory__full=0.02)
+    assert_has(said(f"==> /proc/pressure/memory <==\n{one}"), system__pressure__memory__some=0.04)
     assert said(one) == {}
     everything = "".join(PRESSURE.format(f"{10 + i}.00", f"{i}.00") for i in range(3))
     found = said(f"$ cat /proc/pressure/*\n{everything}")
-    has(found, system__pressure__cpu__some=0.10, system__pressure__io__full=0.01, system__pressure__memory__some=0.12)
+    assert_has(
+        found, system__pressure__cpu__some=0.10, system__pressure__io__full=0.01, system__pressure__memory__some=0.12
+    )
     grouped = said("/sys/fs/cgroup/job/cpu.pressure:some avg10=1.00 avg60=50.00 avg300=1.00 total=1\n")
-    has(grouped, container__pressure__cpu__some=0.5)
+    assert_has(grouped, container__pressure__cpu__some=0.5)
 
 
 def test_control_groups() -> None:
-    has(
+    assert_has(
         said(
             "/sys/fs/cgroup/cpu.stat:nr_periods 1000\n/sys/fs/cgroup/cpu.stat:nr_throttled 400\n"
             "/sys/fs/cgroup/cpu.max:400000 100000\n/sys/fs/cgroup/memory.max:8589934592\n"
@@ -775,7 +781,7 @@ def test_the_middle_of_a_long_log_is_not_searched() -> None:
 
     assert sum(len(one.text) for one in shown) < 3 << 20
     assert shown[-1].where(0) == f"train.log:{text[: text.index('MemTotal')].count(chr(10)) + 1}"
-    has(said(text), system__memory__limit=1024e6, system__cpu__user__utilization=0.45)
+    assert_has(said(text), system__memory__limit=1024e6, system__cpu__user__utilization=0.45)
 
 
 # --- real machines ----------------------------------------------------------------------------------------
@@ -784,14 +790,16 @@ def test_the_middle_of_a_long_log_is_not_searched() -> None:
 @needs_samples
 def test_real_machines_are_read_and_healthy() -> None:
     proc = tree_values(SHARED / "proc_files")
-    has(proc, system__memory__limit=3742148 * 1024, system__load__per_cpu=0.21 / 8, system__pressure__io__full=0.0034)
-    has(
+    assert_has(
+        proc, system__memory__limit=3742148 * 1024, system__load__per_cpu=0.21 / 8, system__pressure__io__full=0.0034
+    )
+    assert_has(
         proc,
         system__network__tcp__retransmit__fraction=227 / 54915039,
         system__paging__utilization=1 - 3155360 / 4194300,
     )
     sos = tree_values(SHARED / "sosreport_tree" / "hotsos" / "kubernetes")
-    has(
+    assert_has(
         sos,
         system__memory__limit=4026036 * 1024,
         system__load__per_cpu=0.415,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +78,6 @@ def applied(old: str, diff: str) -> str:
 
 
 @pytest.mark.parametrize(("before", "after"), LAYOUTS)
-@pytest.mark.skipif(not shutil.which("patch"), reason="needs the patch tool")
 def test_it_applies_and_changes_nothing_else(tmp_path: Path, before: str, after: str) -> None:
     diff = propose(write(tmp_path, before), KNOB, "6", tmp_path)
     assert diff is not None

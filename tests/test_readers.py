@@ -171,6 +171,16 @@ def test_zip_bombs_are_known_by_ratio_by_total_and_by_overlap(tmp_path: Path, mo
         intake.take(zipped(tmp_path / "total.zip", a="x" * 5000, b="y" * 5000))
 
 
+def test_a_member_that_is_packed_in_an_unknown_way_is_one_sentence(tmp_path: Path, advisor: Advisor) -> None:
+    path = zipped(tmp_path / "deflate64.zip", page=PAGE)
+    content = bytearray(path.read_bytes())
+    for place in (content.index(b"PK\x03\x04") + 8, content.index(b"PK\x01\x02") + 10):
+        content[place : place + 2] = (9).to_bytes(2, "little")  # Deflate64, which Windows writes for large files
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"deflate64\.zip!page is packed in a way that cannot be read here"):
+        advisor.diagnose_files([path])
+
+
 def test_a_tar_archive_writes_nothing_outside_of_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "evil.tar"
     with tarfile.open(path, "w") as archive:

@@ -343,9 +343,8 @@ def test_watching_tells_again_and_again_until_interrupted(tmp_path: Path) -> Non
 # --- a real exporter ------------------------------------------------------------------
 
 
-@pytest.mark.skipif(NODE_EXPORTER is None, reason="node_exporter is not installed (Debian: prometheus-node-exporter)")
 def test_a_real_node_exporter() -> None:
-    assert NODE_EXPORTER is not None
+    assert NODE_EXPORTER is not None, "install the Debian package prometheus-node-exporter"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

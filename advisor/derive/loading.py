@@ -6,7 +6,7 @@ import math
 
 from advisor.derive.formula import formula
 
-TINY_S = 1e-4
+TINY_S = 1e-4  # seconds of a step per operation, above which the operation has work of its own
 
 
 @formula("ml.dataloader.batch.cpu.fraction", "ml.dataloader.batch.cpu_time", "ml.dataloader.batch.time")

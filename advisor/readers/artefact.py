@@ -246,7 +246,7 @@ def _sentences(origin: str) -> Iterator[None]:
         raise InputError(f"{origin} is not there; give the path of a file or folder") from None
     except (zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, EOFError) as error:
         raise InputError(f"{origin} is packed, and the data is damaged or cut off ({error}); copy it again") from None
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # what zipfile says of methods such as Deflate64
         raise InputError(f"{origin} is packed in a way that cannot be read here ({error}); pack it as gzip") from None
     except OSError as error:
         if error.errno is None:  # bz2 has no error of its own for damaged data
