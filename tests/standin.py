@@ -76,7 +76,7 @@ def diagnosis(of: Profile, verdict: Literal["bottleneck", "healthy", "inconclusi
         "healthy": Text("Compute-bound at 78 % of achievable", "计算受限，已达可实现性能的 78%"),
         "inconclusive": Text("GPU counters are missing", "缺少 GPU 计数器"),
     }
-    return Diagnosis("2026.1", "abc", of, verdict, headlines[verdict], ())
+    return Diagnosis("2026.1", "abc", of, verdict, headlines[verdict], headlines[verdict], headlines[verdict], ())
 
 
 class StandIn:

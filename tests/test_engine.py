@@ -131,7 +131,7 @@ def test_explained_findings_fold_under_their_cause_through_levels() -> None:
     assert [(f.rule.id, f.explains) for f in found] == [("cause", ("middle", "symptom"))]
 
 
-def test_order_is_gain_then_confidence_then_severity_then_name_and_hints_come_last() -> None:
+def test_what_stops_a_run_comes_first_then_gain_confidence_severity_and_name_and_hints_come_last() -> None:
     share = "ml.step.data_wait.exposed.fraction"
     rules = (
         dataclasses.replace(rule("a-hint", "ml.step.time > 0.1", severity="minor", confidence="high"), gain=share),
@@ -144,7 +144,137 @@ def test_order_is_gain_then_confidence_then_severity_then_name_and_hints_come_la
 
     found = diagnosed(STARVED, engine_of(*rules)).findings
 
-    assert [f.rule.id for f in found] == ["e-gain", "a-severe", "c-severe", "b-sure", "d-severe", "a-hint"]
+    assert [f.rule.id for f in found] == ["d-severe", "e-gain", "a-severe", "c-severe", "b-sure", "a-hint"]
+
+
+def test_the_gain_comes_with_the_step_time_and_the_rate_that_it_would_give() -> None:
+    gain = diagnosed({**STARVED, "ml.throughput.samples": 20.0}).findings[0].gain
+
+    assert gain is not None
+    assert [(e.fact, e.now, e.at_best) for e in gain.expected] == [
+        ("ml.step.time", 0.788, 0.2364),
+        ("ml.throughput.samples", 20.0, 66.6667),
+    ]
+
+
+def test_a_share_of_the_run_promises_no_step_time() -> None:
+    share = dataclasses.replace(rule("r", "ml.step.time > 0.1"), gain="ml.evaluation.fraction")
+    gain = diagnosed({**STARVED, "ml.evaluation.fraction": 0.5}, engine_of(share)).findings[0].gain
+
+    assert gain is not None
+    assert (gain.speedup_at_most, gain.expected) == (2.0, ())
+
+
+def test_a_share_that_is_hidden_behind_other_work_is_no_gain() -> None:
+    hidden = {**STARVED, "ml.step.data_wait.fraction": 0.6, "ml.step.data_wait.exposed.fraction": 0.005}
+
+    assert diagnosed(hidden).findings == ()
+
+
+def test_an_unmeasured_loss_ranks_between_a_small_and_a_large_measured_one() -> None:
+    share = "ml.step.data_wait.exposed.fraction"
+    loss = dataclasses.replace(rule("a-loss", "ml.step.time > 0.1", severity="serious"), gain=share)
+    unknown = rule("b-unknown", "ml.step.time > 0.1", severity="serious")
+
+    def order(wait: float) -> list[str]:
+        return [f.rule.id for f in diagnosed({**STARVED, share: wait}, engine_of(loss, unknown)).findings]
+
+    assert order(0.7) == ["a-loss", "b-unknown"]
+    assert order(0.1) == ["b-unknown", "a-loss"]
+
+
+def test_two_causes_that_fit_equally_are_rivals_and_the_measurement_that_decides_comes_first() -> None:
+    share = "ml.step.data_wait.exposed.fraction"
+    one = dataclasses.replace(rule("one", "ml.step.time > 0.1", confidence="medium"), gain=share)
+    two = dataclasses.replace(
+        rule("two", "ml.step.time > 0.1", confidence="medium"),
+        when=When(any=(parse("ml.step.time > 0.1"), parse("probe.disk.read.rate < 1000"))),
+        gain=share,
+    )
+    other = dataclasses.replace(rule("other", "ml.step.time > 0.1", confidence="medium"), gain="ml.padding.fraction")
+
+    found = diagnosed({**STARVED, "ml.padding.fraction": 0.7}, engine_of(one, two, other))
+
+    assert {f.rule.id: f.rivals for f in found.findings} == {"one": ("two",), "two": ("one",), "other": ()}
+    assert set(found.next_measurements[0].rules) == {"one", "two"}
+    assert "probe" in found.next_measurements[0].command
+
+
+def test_without_a_measurement_that_decides_the_first_remedy_does() -> None:
+    share = "ml.step.data_wait.exposed.fraction"
+    rivals = [dataclasses.replace(rule(name, "ml.step.time > 0.1"), gain=share) for name in ("one", "two")]
+
+    said = diagnosed(STARVED, engine_of(*rivals)).next_measurements[0]
+
+    assert said.rules == ("one", "two")
+    assert said.command == ""
+    assert rivals[0].remedies[0].verify.text in said.why.en
+    assert rivals[0].remedies[0].verify.text in said.why.zh
+
+
+def test_what_a_person_may_know_is_asked() -> None:
+    waiting = {k: v for k, v in STARVED.items() if not k.startswith(("config", "ml.dataloader"))}
+    profile = restore(
+        read_document(
+            {
+                "facts": {"run.phase": "training", **waiting},
+                "sources": [{"kind": k, "origin": k, "state": "ok"} for k in ("training hook", "kernel log", "log")],
+            }
+        ),
+        KNOWLEDGE.facts,
+    )
+
+    asked = {n.facts: n for n in diagnose(profile, ENGINE).next_measurements if n.question}
+
+    workers = asked["config.dataloader.num_workers",]
+    assert workers.question is not None
+    assert "num_workers" in workers.question.en
+    assert "num_workers" in workers.question.zh
+    assert "dataloader-no-workers" in workers.rules
+
+
+def test_healthy_needs_the_losses_measured_and_small() -> None:
+    fine = {**STARVED, "ml.step.data_wait.exposed.fraction": 0.01, "run.gpu.used": True, "hw.gpu.utilization": 0.95}
+
+    healthy = diagnosed(fine)
+    idle = diagnosed({**fine, "hw.gpu.utilization": 0.85})
+    blind = diagnosed({k: v for k, v in fine.items() if k != "hw.gpu.utilization"})
+
+    assert [d.verdict for d in (healthy, idle, blind)] == ["healthy", "inconclusive", "inconclusive"]
+    assert "95 %" in healthy.reason.en
+    assert "95%" in healthy.reason.zh
+    assert "15 %" in idle.reason.en
+    assert "GPU utilisation" in blind.reason.en
+
+
+def test_a_trace_of_a_busy_gpu_is_enough_to_be_healthy() -> None:
+    trace = {
+        "run.phase": "training",
+        "run.gpu.used": True,
+        "ml.step.time": 0.3,
+        "ml.step.count": 30,
+        "ml.step.data_wait.exposed.fraction": 0.01,
+        "trace.gpu.idle.fraction": 0.04,
+    }
+
+    assert diagnosed(trace).verdict == "healthy"
+
+
+def test_coverage_counts_sources_and_names_what_keeps_rules_open() -> None:
+    document = {
+        "facts": {"run.phase": "training", "system.cpu.utilization": 0.2},
+        "sources": [
+            {"kind": "host", "origin": "/proc", "state": "ok"},
+            {"kind": "nvidia-smi", "origin": "NVML", "state": "absent"},
+        ],
+    }
+    found = diagnose(restore(read_document(document), KNOWLEDGE.facts), ENGINE)
+
+    assert found.coverage.en.startswith("1 of 2 sources read")
+    named = {u.lack: u.rules for u in found.unjudged}
+    assert "a profiler trace" in found.coverage.en
+    assert all(set(rules) <= {i.rule for i in found.incomplete} for rules in named.values())
+    assert [len(r) for r in named.values()] == sorted((len(r) for r in named.values()), reverse=True)
 
 
 def test_few_steps_lower_confidence_and_say_so() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from advisor.blocks.beside import FILES, MAX_FILES, coverage, disagreements, missing, rivals, sources
 from advisor.blocks.rule import remedy_details
 from advisor.blocks.words import Block, Words
 from advisor.models import PASTED, Advice, Condition, Diagnosis, Evidence, Finding, Gain, Knowledge, Lang, Profile
 from advisor.text import brief_origin, percent, speedup
 
 MAX_CHECKED = 8
-MAX_FILES = 4
-FILES = ("trace", "nvidia-smi", "log", "kernel log", "snapshot", "stacks")  # what readers read from files
 STEP, WAIT, OPTIMIZER = "ml.step.time", "ml.step.data_wait.exposed.fraction", "ml.step.optimizer.fraction"
 
 
@@ -31,10 +30,11 @@ def diagnosis_blocks(diagnosis: Diagnosis, knowledge: Knowledge, lang: Lang) -> 
             *_others(diagnosis.findings, words),
         ]
     else:
-        blocks = finding_blocks(diagnosis, diagnosis.findings[0], knowledge, lang)
-        blocks += _others(diagnosis.findings[1:], words)
-    blocks += _probed(diagnosis, words)
-    return [*blocks, *_missing(diagnosis, words), _coverage(diagnosis, words), *_sources(diagnosis, words)]
+        top = diagnosis.findings[0]
+        blocks = [*finding_blocks(diagnosis, top, knowledge, lang), *rivals(diagnosis, words)]
+        blocks += _others([f for f in diagnosis.findings[1:] if f.rule.id not in top.rivals], words)
+    blocks += [*_probed(diagnosis, words), *disagreements(diagnosis, words)]
+    return [*blocks, *missing(diagnosis, words), coverage(diagnosis, words), *sources(diagnosis, words)]
 
 
 def finding_blocks(diagnosis: Diagnosis, finding: Finding, knowledge: Knowledge, lang: Lang) -> list[Block]:
@@ -51,7 +51,7 @@ def _plain_headline(diagnosis: Diagnosis, words: Words) -> Block:
         "kind": "headline",
         "verdict": diagnosis.verdict,
         "title": words.say(diagnosis.headline),
-        "lede": words.term("lede.unmeasured" if diagnosis.profile.unmeasured else f"lede.{diagnosis.verdict}"),
+        "lede": words.term("lede.unmeasured") if diagnosis.profile.unmeasured else words.say(diagnosis.reason),
         "subject": diagnosis.profile.subject,
     }
 
@@ -72,7 +72,23 @@ def _finding_headline(diagnosis: Diagnosis, finding: Finding, words: Words) -> B
             "reason": words.say(finding.confidence_reason),
         },
         "gain": _gain(finding.gain, words),
+        "expected": _expected(finding.gain, words),
     }
+
+
+def _expected(gain: Gain | None, words: Words) -> str | None:
+    """The time and the rate that the whole gain would come to."""
+    if gain is None or not gain.expected:
+        return None
+    return "; ".join(
+        words.term(
+            "gain.expected",
+            label=words.label(e.fact),
+            now=words.value(e.now, e.fact),
+            best=words.value(e.at_best, e.fact),
+        )
+        for e in gain.expected
+    )
 
 
 def _gain(gain: Gain | None, words: Words) -> str | None:
@@ -240,37 +256,3 @@ def _below_limit(condition: Condition, diagnosis: Diagnosis) -> tuple[float, Evi
         fact.name, value, fact.unit, condition.op, limit, fact.origin, fact.where, holds=False, condition=condition.text
     )
     return value / limit, shown
-
-
-def _missing(diagnosis: Diagnosis, words: Words) -> list[Block]:
-    if not diagnosis.next_measurements:
-        return []
-    items = [{"why": words.say(n.why), "command": n.command} for n in diagnosis.next_measurements]
-    return [{"kind": "missing", "title": words.term("block.missing"), "items": items}]
-
-
-def _coverage(diagnosis: Diagnosis, words: Words) -> Block:
-    sources = diagnosis.profile.sources
-    said = words.term(
-        "block.coverage",
-        cleared=len(diagnosis.cleared),
-        incomplete=len(diagnosis.incomplete),
-        inapplicable=len(diagnosis.inapplicable),
-        read=sum(s.state == "ok" for s in sources),
-        sources=len(sources),
-    )
-    unread = [f"{s.origin} ({s.state})" for s in sources if s.state != "ok"]
-    # What a file is, which part of it was used and how: without it a number from a trace means little.
-    told = {
-        words.origin(s.origin): s.note for s in sources if s.kind in (*FILES, "scrape") and s.state == "ok" and s.note
-    }
-    read = [{"origin": origin, "note": note} for origin, note in list(told.items())[:MAX_FILES]]
-    return {"kind": "coverage", "text": said, "unread": unread, "read": read}
-
-
-def _sources(diagnosis: Diagnosis, words: Words) -> list[Block]:
-    if diagnosis.verdict != "bottleneck":
-        return []
-    rule = diagnosis.findings[0].rule
-    links = [words.rule_link(rule.id), *(words.link(words.knowledge.references[r]) for r in rule.references)]
-    return [{"kind": "sources", "title": words.term("block.sources"), "items": links}]

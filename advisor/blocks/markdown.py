@@ -43,7 +43,8 @@ def _headline(b: Block) -> str:
         tags.append(b["confidence"]["label"] + (f" ({reason})" if reason else ""))
     tags += [f"**{b['gain']}**"] if b.get("gain") else []
     line = " · ".join(plain(t) if not t.startswith("**") else t for t in tags)
-    return "\n\n".join(x for x in (f"## {plain(b['title'])}", plain(b.get("lede") or ""), line) if x)
+    expected = plain(b.get("expected") or "")
+    return "\n\n".join(x for x in (f"## {plain(b['title'])}", plain(b.get("lede") or ""), line, expected) if x)
 
 
 def _steps(b: Block) -> str:
@@ -97,8 +98,12 @@ def _others(b: Block) -> str:
 
 
 def _missing(b: Block) -> str:
-    rows = "\n".join(f"- {plain(i['why'])}: `{i['command']}`" for i in b["items"])
-    return f"### {plain(b['title'])}\n\n{rows}"
+    return f"### {plain(b['title'])}\n\n" + "\n".join(f"- {_further(i)}" for i in b["items"])
+
+
+def _further(item: Block) -> str:
+    question = f"**{plain(item['question'])}** " if item.get("question") else ""
+    return f"{question}{plain(item['why'])}" + (f": `{item['command']}`" if item["command"] else "")
 
 
 def _coverage(b: Block) -> str:

@@ -26,6 +26,10 @@ class Words:
         """A term of terms.yaml, with its ``{names}`` filled in."""
         return localise(self.knowledge.terms[key].get(self.lang).format(**values), self.lang)
 
+    def joined(self, *sentences: str) -> str:
+        """Sentences one after the other, with a space where the language has one."""
+        return (" " if self.lang == "en" else "").join(s for s in sentences if s)
+
     def template(self, text: str) -> str:
         """A template in general form: every fact by its label instead of a value."""
         return localise(PLACEHOLDER.sub(lambda m: f"<{self.label(m[1])}>", text), self.lang)

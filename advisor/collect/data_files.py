@@ -16,6 +16,7 @@ from advisor.collect.disk import mount_of
 from advisor.collect.process import Tree
 
 PROCESSES, MAPPED, DESCRIPTORS = 16, 2, 256  # looked at per reading: processes, of them for mapped files; files of each
+SEARCHING_S, FOUND_S = 1.0, 5.0  # a file that is open for moments is caught by looking often, and then it is known
 SYSTEM = ("/dev/", "/proc/", "/sys/", "/run/", "/usr/", "/lib", "/etc/", "/bin/", "/sbin/", "/boot/", "/memfd:")
 PROGRAM = (".py", ".pyc", ".so", ".pth", ".egg", ".whl", ".log", ".lock", ".sh", " (deleted)")
 REMOTE = ("nfs", "cifs", "smb", "ceph", "lustre", "gpfs", "9p", "beegfs", "weka", "virtiofs", "orangefs", "afs", "fuse")
@@ -27,9 +28,9 @@ class DataFiles:
 
     kind = "process"
     origin = "/proc/pid/fd"
-    pause_s = 5.0
 
     def __init__(self, pid: int | None = None, proc: str = "/proc") -> None:
+        self.pause_s = SEARCHING_S
         self._pid, self._proc = pid, proc
         self._tree = Tree(pid, proc) if pid is not None else None
         self._turn = 0
@@ -55,6 +56,7 @@ class DataFiles:
             if kind:
                 mounts[f"{kind} {point}"] = mounts.get(f"{kind} {point}", 0) + count
         best = max(mounts, key=lambda m: _weight(m, mounts[m]), default=None)
+        self.pause_s = FOUND_S if best else SEARCHING_S
         return {"mounts": mounts, "best": best, "size": self._size(best) if best else None}
 
     def _opened(self, pid: int) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """Matched rules -> findings: gain, confidence, folding, order.
 
 A finding that another one explains folds under it. What stays is ordered by gain, then
-confidence, then severity, then name, so that the same profile gives the same order. Minor
-findings are hints and come after all others: none is ever the headline of a bottleneck.
-Findings that were only read in the script are hints too, and the last of them: they never
-outrank or fold one that was measured.
+confidence, then severity, then how many facts speak for it, then name, so that the same profile
+gives the same order. What stops a run comes before what slows it. Minor findings are hints and
+come after all others: none is ever the headline of a bottleneck. Findings that were only read
+in the script are hints too, and the last of them: they never outrank or fold one that was measured.
+
+Two findings that account for the same loss with the same confidence are rivals: both are shown.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from advisor.engine.gain import gain
 from advisor.engine.match import Engine, Match, ruled_out, supporting
 from advisor.models import (
     CONFIDENCES,
@@ -20,7 +23,6 @@ from advisor.models import (
     Confidence,
     Evidence,
     Finding,
-    Gain,
     Profile,
     Rule,
     Text,
@@ -29,6 +31,9 @@ from advisor.models import (
 from advisor.text import brief_origin, fill, fill_setting
 
 ENOUGH_STEPS = 20  # fewer steps than this and a share of step time is still moving
+# Where a loss was not measured as a share, it is ranked as one that a person would first look at below a measured
+# sixth of the time, or a twentieth; nobody is shown these numbers.
+UNKNOWN_GAIN = {"minor": 0.0, "moderate": 0.05, "serious": 0.15, "critical": 1.0}
 
 
 def findings(matched: Sequence[Match], engine: Engine, profile: Profile, values: Values) -> tuple[Finding, ...]:
@@ -37,7 +42,19 @@ def findings(matched: Sequence[Match], engine: Engine, profile: Profile, values:
     static = {m.rule.id for m in matched if scripts and _static(supporting(m, profile, values), scripts)}
     folded = _folded({m.rule.id: m.rule for m in matched}, static)
     shown = [_finding(m, engine, profile, values, folded) for m in matched if m.rule.id not in folded]
-    return tuple(sorted((replace(f, static=f.rule.id in static) for f in shown), key=_order))
+    ordered = sorted((replace(f, static=f.rule.id in static) for f in shown), key=_order)
+    return tuple(replace(f, rivals=tuple(o.rule.id for o in ordered if _rival(f, o))) for f in ordered)
+
+
+def _rival(finding: Finding, other: Finding) -> bool:
+    """Whether two findings explain one loss equally well."""
+    if finding.rule is other.rule or _hint(finding) or _hint(other) or not finding.gain or not other.gain:
+        return False
+    return finding.gain.fact == other.gain.fact and finding.confidence == other.confidence
+
+
+def _hint(finding: Finding) -> bool:
+    return finding.static or finding.rule.severity == SEVERITIES[0]
 
 
 def _folded(rules: dict[str, Rule], static: set[str]) -> dict[str, str]:
@@ -50,10 +67,13 @@ def _folded(rules: dict[str, Rule], static: set[str]) -> dict[str, str]:
     }
 
 
-def _order(finding: Finding) -> tuple[bool, bool, float, int, int, str]:
-    gain = finding.gain.share if finding.gain else 0.0
-    confidence, severity = CONFIDENCES.index(finding.confidence), SEVERITIES.index(finding.rule.severity)
-    return (finding.static or severity == 0, finding.static, -gain, -confidence, -severity, finding.rule.id)
+def _order(finding: Finding) -> tuple[bool, bool, bool, float, int, int, int, str]:
+    rule, confidence = finding.rule, CONFIDENCES.index(finding.confidence)
+    share = finding.gain.share if finding.gain else UNKNOWN_GAIN[rule.severity]
+    stops = rule.severity == SEVERITIES[-1]
+    facts = len({e.fact for e in finding.evidence})
+    severity = SEVERITIES.index(rule.severity)
+    return (_hint(finding), finding.static, not stops, -share, -confidence, -severity, -facts, rule.id)
 
 
 def _scripts(profile: Profile) -> frozenset[str]:
@@ -98,14 +118,6 @@ def _explained(rule: Rule, folded: dict[str, str], engine: Engine) -> list[str]:
             below.append(other)
             stack += [r for r in engine.knowledge.rules[other].explains if r in folded]
     return below
-
-
-def gain(fact: str | None, values: Values) -> Gain | None:
-    """Amdahl's bound when the share that `fact` gives is known."""
-    share = values.get(fact) if fact else None
-    if not isinstance(share, float) or not 0.0 < share < 1.0:
-        return None
-    return Gain(round(share, 4), round(1.0 / (1.0 - share), 2))
 
 
 def _advice(rule: Rule, engine: Engine, values: Values) -> tuple[Advice, ...]:

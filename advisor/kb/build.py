@@ -251,6 +251,7 @@ def _fact(fact: schema.FactFile) -> FactSpec:
         type=kinds.get(fact.unit, "number"),
         description=fact.about,
         label=_text(fact.label) if fact.label else None,
+        ask=_text(fact.ask) if fact.ask else None,
         low=None if low is None else float(low),
         high=None if high is None else float(high),
     )

@@ -117,6 +117,7 @@ class FactFile(Strict):
     unit: Line
     about: Line
     label: TextFile | None = None
+    ask: TextFile | None = None
     range: Annotated[list[float | int | None], Field(min_length=2, max_length=2)] | None = None
     semconv: bool = False
     from_: list[Line] = Field(default_factory=list, alias="from")

@@ -34,11 +34,25 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """A time or a rate as it is, and as it would be if the whole gain were won back; in the fact's own unit."""
+
+    fact: str
+    now: float
+    at_best: float
+
+
+@dataclass(frozen=True, slots=True)
 class Gain:
-    """Upper bound on what can be won back: share of step (or request) time, and the speed-up it allows."""
+    """Upper bound on what can be won back: share of step (or request) time, and the speed-up it allows.
+
+    `fact` is where the share was measured: two findings with the same one cannot both win it back.
+    """
 
     share: float
     speedup_at_most: float
+    fact: str
+    expected: tuple[Expected, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +75,10 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A matched rule with its evidence; `static` when all of it was read in the script and nothing measured."""
+    """A matched rule with its evidence; `static` when all of it was read in the script and nothing measured.
+
+    `rivals` are findings that account for the same loss just as well.
+    """
 
     rule: Rule
     text: Text
@@ -73,6 +90,7 @@ class Finding:
     advice: tuple[Advice, ...]
     explains: tuple[str, ...] = ()
     static: bool = False
+    rivals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +112,37 @@ class NearMiss:
 
 @dataclass(frozen=True, slots=True)
 class NextMeasurement:
-    """The cheapest way to decide more rules."""
+    """The cheapest way to decide more rules: a command, or a question where the person can know the answer."""
 
     facts: tuple[str, ...]
     rules: tuple[str, ...]
     why: Text
     command: str
+    question: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unjudged:
+    """Rules that stay open because one kind of fact is missing; `lack` names the kind (a term of the vocabulary)."""
+
+    lack: str
+    rules: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The one result object between finding and showing."""
+    """The one result object between finding and showing.
+
+    `reason` says what the verdict rests on, `coverage` what was read and which rules stay open for want of what.
+    """
 
     knowledge_version: str
     knowledge_hash: str
     profile: Profile
     verdict: Verdict
     headline: Text
+    reason: Text
+    coverage: Text
     findings: tuple[Finding, ...]
     incomplete: tuple[Incomplete, ...] = ()
     near_misses: tuple[NearMiss, ...] = ()
@@ -118,6 +150,7 @@ class Diagnosis:
     inapplicable: tuple[str, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()
     next_measurements: tuple[NextMeasurement, ...] = ()
+    unjudged: tuple[Unjudged, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

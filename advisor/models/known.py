@@ -26,7 +26,8 @@ class FactSpec(_Packed):
     """One entry of the fact vocabulary: unit, allowed range, label in both languages.
 
     `type` is ``number``, ``bool``, ``string`` or ``version`` (a version is a string that
-    is never ordered). `low` and `high` are inclusive; None means open.
+    is never ordered). `low` and `high` are inclusive; None means open. `ask` is the question
+    to a person, where a person can know the answer.
     """
 
     name: str
@@ -36,6 +37,7 @@ class FactSpec(_Packed):
     label: Text | None = None
     low: float | None = None
     high: float | None = None
+    ask: Text | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ def diagnosis_document(diagnosis: Diagnosis, knowledge: Knowledge) -> dict[str, 
         "profile": _profile(diagnosis.profile),
         "verdict": diagnosis.verdict,
         "headline": _text(diagnosis.headline),
+        "reason": _text(diagnosis.reason),
+        "coverage": _text(diagnosis.coverage),
         "findings": [_finding(f, knowledge) for f in diagnosis.findings],
         "incomplete": [{"rule": i.rule, "missing": list(i.missing)} for i in diagnosis.incomplete],
         "near_misses": [
@@ -31,9 +33,16 @@ def diagnosis_document(diagnosis: Diagnosis, knowledge: Knowledge) -> dict[str, 
         "inapplicable": list(diagnosis.inapplicable),
         "errors": [{"rule": rule, "error": error} for rule, error in diagnosis.errors],
         "next_measurements": [
-            {"facts": list(n.facts), "rules": list(n.rules), "why": _text(n.why), "command": n.command}
+            {
+                "facts": list(n.facts),
+                "rules": list(n.rules),
+                "why": _text(n.why),
+                "command": n.command,
+                "question": _text(n.question) if n.question else None,
+            }
             for n in diagnosis.next_measurements
         ],
+        "unjudged": [{"lack": u.lack, "rules": list(u.rules)} for u in diagnosis.unjudged],
     }
 
 
@@ -75,6 +84,7 @@ def _finding(finding: Finding, knowledge: Knowledge) -> dict[str, Any]:
         "ruled_out": [_evidence(e) for e in finding.ruled_out],
         "remedies": [_advice(a) for a in finding.advice],
         "explains": list(finding.explains),
+        "rivals": list(finding.rivals),
         "references": [{"id": r.id, "title": r.title, "url": r.url, "publisher": r.publisher} for r in cited],
     }
 
@@ -114,8 +124,11 @@ def _advice(advice: Advice) -> dict[str, Any]:
     }
 
 
-def _gain(gain: Gain | None) -> dict[str, float] | None:
-    return {"share": gain.share, "speedup_at_most": gain.speedup_at_most} if gain else None
+def _gain(gain: Gain | None) -> dict[str, Any] | None:
+    if gain is None:
+        return None
+    expected = [{"fact": e.fact, "now": e.now, "at_best": e.at_best} for e in gain.expected]
+    return {"share": gain.share, "speedup_at_most": gain.speedup_at_most, "fact": gain.fact, "expected": expected}
 
 
 def _text(text: Text) -> dict[str, str]:

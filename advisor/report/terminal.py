@@ -49,6 +49,8 @@ def _headline(b: Block, console: Console) -> None:
         tags.append(f" ({reason})", style="dim")
     if tags:
         console.print(tags)
+    if b.get("expected"):
+        console.print(Text(b["expected"], style="dim"))
     console.print()
 
 
@@ -124,8 +126,11 @@ def _others(b: Block, console: Console) -> None:
 def _missing(b: Block, console: Console) -> None:
     _titled(b, console)
     for item in b["items"]:
+        if item.get("question"):
+            console.print(Padding(Text(item["question"], style="bold"), (0, 0, 0, 2)))
         console.print(Padding(item["why"], (0, 0, 0, 2)))
-        console.print(Padding(Text(item["command"], style="cyan"), (0, 0, 0, 4)))
+        if item["command"]:
+            console.print(Padding(Text(item["command"], style="cyan"), (0, 0, 0, 4)))
     console.print()
 
 
