@@ -80,7 +80,7 @@ def _expected(gain: Gain | None, words: Words) -> str | None:
     """The time and the rate that the whole gain would come to."""
     if gain is None or not gain.expected:
         return None
-    return "; ".join(
+    parts = [
         words.term(
             "gain.expected",
             label=words.label(e.fact),
@@ -88,7 +88,8 @@ def _expected(gain: Gain | None, words: Words) -> str | None:
             best=words.value(e.at_best, e.fact),
         )
         for e in gain.expected
-    )
+    ]
+    return words.term("gain.best", parts=" · ".join(parts))
 
 
 def _gain(gain: Gain | None, words: Words) -> str | None:

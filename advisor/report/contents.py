@@ -57,10 +57,12 @@ def _about(diagnosis: Diagnosis, words: Words) -> Block:
     profile = diagnosis.profile
     lines = [
         words.term("report.subject", subject=f"`{profile.subject}`"),
-        words.term("report.when", started=profile.started or "–", seconds=f"{profile.duration_s:.0f}"),
+        words.term("report.when", started=profile.started, seconds=f"{profile.duration_s:.0f}")
+        if profile.started
+        else "",
         words.term("report.knowledge", version=diagnosis.knowledge_version, hash=diagnosis.knowledge_hash),
     ]
-    return {"kind": "prose", "title": None, "paragraphs": [" · ".join(lines)], "points": []}
+    return {"kind": "prose", "title": None, "paragraphs": [" · ".join(line for line in lines if line)], "points": []}
 
 
 def _environment(diagnosis: Diagnosis, words: Words) -> list[Block]:
