@@ -45,6 +45,12 @@ def url(environment: dict[str, str]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the diagnoses of the two runs are saved, so that they are watched once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
@@ -76,9 +82,9 @@ def line_of(example: str, code: str) -> int:
 
 
 def test_a_starved_run_is_explained_while_it_runs_and_after(
-    environment: dict[str, str], url: str, page: Page, tmp_path: Path
+    environment: dict[str, str], url: str, page: Page, runs: Path
 ) -> None:
-    saved = tmp_path / "starved.json"
+    saved = runs / "starved.json"
     run = watch(environment, "starved_loader.py", saved)
     deadline = time.monotonic() + 120
     while not any(p["verdict"] == "bottleneck" for p in profiles(url)) and time.monotonic() < deadline:
@@ -123,12 +129,12 @@ def test_a_starved_run_is_explained_while_it_runs_and_after(
     assert made in markdown
     assert "<svg" in html
     assert not re.search(r"""(src|href)=["']?(https?:)?//[^"']*\.(js|css)""", html)
-    page.goto((tmp_path / "starved.report.html").as_uri())
+    page.goto((runs / "starved.report.html").as_uri())
     expect(page.get_by_role("heading", name=TITLE)).to_be_visible()
 
 
-def test_its_healthy_twin_is_healthy(environment: dict[str, str], url: str, page: Page, tmp_path: Path) -> None:
-    saved = tmp_path / "healthy.json"
+def test_its_healthy_twin_is_healthy(environment: dict[str, str], url: str, page: Page, runs: Path) -> None:
+    saved = runs / "healthy.json"
     run = watch(environment, "healthy_loader.py", saved)
     run.communicate(timeout=240)
     document = json.loads(saved.read_text(encoding="utf-8"))
@@ -139,3 +145,25 @@ def test_its_healthy_twin_is_healthy(environment: dict[str, str], url: str, page
 
     ask(page, url, "为什么我的训练这么慢？")
     expect(page.get_by_role("heading", name="未发现瓶颈")).to_be_visible()
+
+
+def test_comparing_the_two_says_that_the_fix_worked(environment: dict[str, str], runs: Path) -> None:
+    saved = [runs / f"{name}.json" for name in ("starved", "healthy")]
+    for out in (out for out in saved if not out.is_file()):  # this test alone
+        run = watch(environment, f"{out.stem}_loader.py", out)
+        run.communicate(timeout=240)
+        assert run.returncode == 0
+    command = [sys.executable, "-m", "advisor", "compare", *map(str, saved), "--json", "--fail-on-regression", "5%"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    told = json.loads(done.stdout)
+    cause = next(f for f in told["findings"] if f["rule"] == "dataloader-no-workers")
+    step = next(m for m in told["metrics"] if m["fact"] == "ml.step.time")
+
+    assert (told["verdict"], told["basis"], told["same_work"]) == ("better", "ml.step.time", True)
+    assert (cause["fate"], cause["unverified"]) == ("gone", False)
+    verified = {v["condition"]: v["holds"] for v in cause["verify"]}
+    assert verified["ml.step.data_wait.exposed.fraction < 0.02"] is True
+    assert min(step["band"]["samples"]) >= 30
+    assert step["band"]["low"] <= step["change"] <= step["band"]["high"] < 0
+    assert told["gain"]["rules"] == ["dataloader-no-workers"]
+    assert told["gain"]["judgement"] != "none"

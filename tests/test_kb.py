@@ -103,6 +103,8 @@ def test_a_defect_is_named_with_file_and_line(
 
 ELSEWHERE = [
     ("facts.yaml", "  - name: run.phase\n", "  - name: run.phase\n    colour: red\n", 1, "colour: unknown key"),
+    ("facts.yaml", "    better: lower\n", "    better: smaller\n", 0, "better: Input should be"),
+    ("facts.yaml", "  - name: run.phase\n", "  - name: run.phase\n    better: lower\n", 1, "is no measured number"),
     ("facts.yaml", "    covers: [\n", "    covers: [no.such,\n", 0, "unknown fact 'no.such'"),
     ("facts.yaml", "minutes: 1\n", "minutes: soon\n", 0, "minutes"),
     ("topics.yaml", "    group: hardware.compute\n", "    group: 7\n", 0, "group: Input should be"),
@@ -144,7 +146,8 @@ def test_a_measurement_promises_only_facts_that_the_collectors_give() -> None:
 def test_every_term_exists_and_is_used() -> None:
     code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "advisor").rglob("*.py"))
     named = set(re.findall(r"""["']([a-z_]+\.[a-z_.]+)["']""", code))
-    composed = ("severity.", "confidence.", "effort.", "state.", "status.", "step.", "lede.", "decline.", "origin.")
+    composed = ("severity.", "confidence.", "effort.", "state.", "status.", "step.", "lede.", "decline.", "origin.",
+                "fate.", "judgement.")  # fmt: skip
     terms = set(load().terms)
 
     asked = set(re.findall(r"""(?:term\(|terms\[)f?["']([a-z_]+\.[a-z_]+)["']""", code))

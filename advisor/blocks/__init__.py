@@ -8,6 +8,8 @@ A block is a mapping with a ``kind``; a face skips kinds it does not know.
     remedies   items: do, setting, patch (a unified diff), to, effort, details (risk, not when, verify, roll back)
     prose      paragraphs and points (text, note; rule: the id of the rule that the note names); `code` in backticks
     others     further findings: rule, title, severity, gain
+    fates      what became of findings between two runs: fate, rule, title, severity, notes, checks (holds, text)
+    changes    metrics of two runs, rows: label, before, after, change, band, judgement; notes
     missing    what would settle more: why, command
     coverage   one sentence on what was judged and read
     sources    links: label, url; rule: the id where it is the page of a rule

@@ -97,6 +97,29 @@ def _others(b: Block) -> str:
     return f"### {plain(b['title'])}\n\n{rows}"
 
 
+def _fates(b: Block) -> str:
+    return f"### {plain(b['title'])}\n\n" + "\n".join(_fate(item) for item in b["items"])
+
+
+def _fate(item: Block) -> str:
+    lines = [f"- **{plain(item['fate']['label'])}**: {plain(item['title'])} ({plain(item['severity']['label'])})"]
+    lines += [f"  - {plain(note)}" for note in item["notes"]]
+    lines += [
+        f"  - {_MARKS[check['holds']]} {plain(item['verify'])}: {plain(check['text'])}" for check in item["checks"]
+    ]
+    return "\n".join(lines)
+
+
+def _changes(b: Block) -> str:
+    cells = ("label", "before", "after", "change", "band")
+    rows = "\n".join(
+        f"| {' | '.join(plain(r[cell]) for cell in cells)} | {plain(r['judgement']['label'])} |" for r in b["rows"]
+    )
+    table = f"| | | | | | |\n|---|---:|---:|---:|---|---|\n{rows}" if rows else ""
+    notes = "\n".join(plain(note) for note in b["notes"])
+    return "\n\n".join(x for x in (f"### {plain(b['title'])}", table, notes) if x)
+
+
 def _missing(b: Block) -> str:
     return f"### {plain(b['title'])}\n\n" + "\n".join(f"- {_further(i)}" for i in b["items"])
 
@@ -116,6 +139,7 @@ def _sources(b: Block) -> str:
     return f"{plain(b['title'])}: " + " · ".join(links)
 
 
+_MARKS = {True: "✓", False: "✗", None: "?"}
 _RENDER: dict[str, Callable[[Any], str]] = {
     "headline": _headline,
     "steps": _steps,
@@ -123,6 +147,8 @@ _RENDER: dict[str, Callable[[Any], str]] = {
     "remedies": _remedies,
     "prose": _prose,
     "others": _others,
+    "fates": _fates,
+    "changes": _changes,
     "missing": _missing,
     "coverage": _coverage,
     "sources": _sources,

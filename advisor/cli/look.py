@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advisor.cli.shared import Options, keep, open_advisor, print_json, show, write_file
+from advisor.cli.shared import Options, keep, open_advisor, print_json, print_page, show, write_file
 from advisor.errors import AdvisorError, InputError
 from advisor.models import SEVERITIES, Lang
 from advisor.text import locale_language
@@ -54,6 +54,27 @@ def diagnose(options: Options) -> int:
         write_file(options.out, advisor.report(found[-1], "json", language))
     worst = max((SEVERITIES.index(f.rule.severity) for d in found for f in d.findings), default=-1)
     return int(options.fail_on is not None and worst >= SEVERITIES.index(options.fail_on))
+
+
+def compare(options: Options) -> int:
+    """Did the fix work? What became of each finding, what moved beyond noise, whether the remedies are verified."""
+    from advisor.blocks.comparison import comparison_blocks
+
+    language, advisor = options.lang or locale_language(), open_advisor()
+    compared = advisor.compare(_one_run(advisor, options.before), _one_run(advisor, options.after))
+    if options.json:
+        print_json(advisor.comparison_document(compared))
+    else:
+        print_page(comparison_blocks(compared, advisor.knowledge, language), sys.stdout)
+    return 0 if options.fail_on_regression is None else int(advisor.regressed(compared, options.fail_on_regression))
+
+
+def _one_run(advisor: Advisor, path: Path) -> Diagnosis:
+    """The one diagnosis that a file, folder or archive holds (raises InputError)."""
+    found = _read(advisor, [path])
+    if len(found) != 1:
+        raise InputError(f"{path} holds {len(found)} runs; give one of them, as a file of its own")
+    return found[0]
 
 
 def doctor(options: Options) -> int:

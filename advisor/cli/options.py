@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _run_options(command("run", look.run))
     _diagnose_options(command("diagnose", look.diagnose))
+    _compare_options(command("compare", look.compare))
     _ask_options(command("ask", tell.ask))
     _serve_options(command("serve", tell.serve))
     _report_options(command("report", tell.report))
@@ -101,6 +102,20 @@ def _diagnose_options(p: argparse.ArgumentParser) -> None:
         "--fail-on", type=_severity, metavar="|".join(SEVERITIES), help="exit 1 when a finding is at least this"
     )
     _probe_options(p)
+
+
+def _compare_options(p: argparse.ArgumentParser) -> None:
+    about = "a Diagnosis that --out saved, or any artefact that `advisor diagnose` reads as one run"
+    p.add_argument("before", type=Path, metavar="BEFORE", help=about)
+    p.add_argument("after", type=Path, metavar="AFTER", help="the same, after the change")
+    p.add_argument(
+        "--fail-on-regression",
+        type=_percentage,
+        metavar="PERCENT",
+        help="exit 1 when step time, request time or throughput is worse by more than this (5%%) and beyond noise, "
+        "which begins at 3%%, or at 10%% where the runs hold one number each",
+    )
+    p.add_argument("--json", action="store_true", help="print the comparison as JSON")
 
 
 def _probe_options(p: argparse.ArgumentParser) -> None:
@@ -178,3 +193,14 @@ def _seconds(text: str) -> float:
     if not 0.1 <= value <= 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time from 0.1 to 86400 seconds")
     return value
+
+
+def _percentage(text: str) -> float:
+    number = text.strip().removesuffix("%")
+    try:
+        value = float(number) if number != text.strip() else -1.0
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage, write for example 5%")
+    return value / 100

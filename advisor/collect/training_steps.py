@@ -87,11 +87,12 @@ class Steps:
             facts.add("ml.throughput.samples", self.sums["samples"] / self.total, "{sample}/s")
 
     def series(self) -> dict[str, Series]:
-        """Step time and wait share over time, seconds since the process started."""
-        t = [at for at, *_ in self.points]
-        drawn = {"ml.step.time": picture(t, [seconds / steps for _, steps, seconds, _ in self.points])}
+        """Step time and wait share over time, seconds since the process started; points weigh about the same."""
+        points = _even(self.points)
+        t = [at for at, *_ in points]
+        drawn = {"ml.step.time": picture(t, [seconds / steps for _, steps, seconds, _ in points])}
         if self.loaders:
-            waits = [wait / seconds if seconds else None for _, _, seconds, wait in self.points]
+            waits = [wait / seconds if seconds else None for _, _, seconds, wait in points]
             drawn["ml.step.data_wait.fraction"] = picture(t, waits)
         return {name: series for name, series in drawn.items() if series is not None}
 
@@ -122,6 +123,23 @@ def _add(steps: Steps, count: int, time: float, square: float, sums: Mapping[str
     steps.square += square
     for name in SUMS:
         steps.sums[name] += sums.get(name, 0.0)
+
+
+def _even(points: Sequence[tuple[float, float, float, float]]) -> list[tuple[float, float, float, float]]:
+    """Neighbouring points joined until each stands for enough steps: the first are kept singly, the later ones not.
+
+    >>> _even([(1.0, 1, 0.2, 0.0), (2.0, 1, 0.4, 0.1), (5.0, 2, 0.8, 0.2), (6.0, 1, 0.3, 0.0)])
+    [(2.0, 2.0, 0.6000000000000001, 0.1), (5.0, 2.0, 0.8, 0.2)]
+    """
+    span = max((steps for _, steps, _, _ in points), default=1)
+    joined: list[tuple[float, float, float, float]] = []
+    count, seconds, wait = 0.0, 0.0, 0.0
+    for at, steps, time, waited in points:
+        count, seconds, wait = count + steps, seconds + time, wait + waited
+        if count >= span:
+            joined.append((at, count, seconds, wait))
+            count, seconds, wait = 0.0, 0.0, 0.0
+    return joined  # what is left at the end is too few steps for a point
 
 
 def _quantile(times: Sequence[tuple[float, int]], share: float) -> float:

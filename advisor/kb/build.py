@@ -254,6 +254,7 @@ def _fact(fact: schema.FactFile) -> FactSpec:
         ask=_text(fact.ask) if fact.ask else None,
         low=None if low is None else float(low),
         high=None if high is None else float(high),
+        better=fact.better,
     )
 
 

@@ -29,6 +29,7 @@ def lint(knowledge: Knowledge, files: Mapping[str, YamlFile], cases: Cases) -> I
         yield from _faq(faq, knowledge, files[f"faq/{faq.id}.yaml"])
     yield from _references(knowledge, files["references.yaml"])
     yield from _labels(knowledge, files["facts.yaml"])
+    yield from _directions(knowledge, files["facts.yaml"])
     yield from _measurements(knowledge, files["facts.yaml"])
     yield from _topics(knowledge, files["topics.yaml"])
     yield from _cycles(knowledge, files)
@@ -248,6 +249,15 @@ def _labels(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
             yield file.problem(("facts", i), f"{spec.name!r} is used by a rule and needs a label in both languages")
         if spec.name in used and spec.name not in derived | yielded:
             yield file.problem(("facts", i), f"{spec.name!r} is used by a rule but nothing yields it; add 'from:'")
+
+
+def _directions(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
+    """Only what is measured as a number can be better or worse, and a comparison shows it by its label."""
+    for i, spec in enumerate(knowledge.facts.values()):
+        if spec.better and (spec.type != "number" or spec.name.startswith("config.")):
+            yield file.problem(("facts", i, "better"), f"{spec.name!r} is no measured number; remove 'better:'")
+        elif spec.better and spec.label is None:
+            yield file.problem(("facts", i, "better"), f"{spec.name!r} has a direction and needs a label")
 
 
 def _topics(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:

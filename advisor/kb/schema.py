@@ -120,6 +120,7 @@ class FactFile(Strict):
     ask: TextFile | None = None
     range: Annotated[list[float | int | None], Field(min_length=2, max_length=2)] | None = None
     semconv: bool = False
+    better: Literal["lower", "higher"] | None = None
     from_: list[Line] = Field(default_factory=list, alias="from")
 
 

@@ -27,7 +27,8 @@ class FactSpec(_Packed):
 
     `type` is ``number``, ``bool``, ``string`` or ``version`` (a version is a string that
     is never ordered). `low` and `high` are inclusive; None means open. `ask` is the question
-    to a person, where a person can know the answer.
+    to a person, where a person can know the answer. `better` is the direction in which a run
+    of the same work improves, None where neither is better in itself.
     """
 
     name: str
@@ -38,6 +39,7 @@ class FactSpec(_Packed):
     low: float | None = None
     high: float | None = None
     ask: Text | None = None
+    better: Literal["lower", "higher"] | None = None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A fact over time, for pictures only: `t` in seconds since the profile's start."""
+    """A fact over time: `t` in seconds since the profile's start. For pictures and the noise of a comparison only."""
 
     t: tuple[float, ...]
     v: tuple[float, ...]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from advisor import store
 from advisor.answer import Question, Responder, clean_question, understand, understand_beside_paste
@@ -18,6 +18,9 @@ from advisor.errors import AdvisorError, InputError, NotFound
 from advisor.models import Answer, Diagnosis, Knowledge, Lang, Text
 from advisor.pipeline.diagnoser import Diagnoser
 from advisor.report.document import diagnosis_document
+
+if TYPE_CHECKING:
+    from advisor.models.compared import Comparison
 
 Format = Literal["md", "html", "json"]
 FORMATS: tuple[Format, ...] = ("md", "html", "json")
@@ -172,6 +175,12 @@ class Advisor(Diagnoser):
     def diagnosis_document(self, diagnosis: Diagnosis) -> dict[str, Any]:
         """The Diagnosis JSON (schema 1)."""
         return diagnosis_document(diagnosis, self.knowledge)
+
+    def comparison_document(self, comparison: Comparison) -> dict[str, Any]:
+        """The comparison as JSON."""
+        from advisor.report.comparison import comparison_document
+
+        return comparison_document(comparison)
 
     def answer_document(self, answer: Answer) -> dict[str, Any]:
         """The Answer JSON (schema 1)."""

@@ -22,6 +22,7 @@ from advisor.models import PASTED, Diagnosis, Knowledge, Profile, Reading, Sourc
 if TYPE_CHECKING:
     from advisor.collect.probe import Probe
     from advisor.collect.run import Run
+    from advisor.models.compared import Comparison
     from advisor.readers.told import Told
 
 
@@ -223,6 +224,28 @@ class Diagnoser:
             contradictions=before.contradictions + built.contradictions,
         )
         return judge(joined, self.engine)
+
+    def compare(self, before: Diagnosis, after: Diagnosis) -> Comparison:
+        """Say what changed between two runs that were judged here, and whether it is more than noise."""
+        from advisor.engine.compare import compare
+
+        return compare(before, after, self.knowledge)
+
+    def regressed(self, comparison: Comparison, limit: float) -> bool:
+        """Whether step time, request time or throughput is worse beyond noise and by more than `limit` (0.05: 5 %).
+
+        Raises:
+            InputError: when none of them can be compared; to pass then would hide a regression.
+        """
+        from advisor.engine.compare import regressions
+
+        found = regressions(comparison, limit)
+        if found is None:
+            raise InputError(
+                "no regression can be judged: the runs share no step time, request time or throughput of the same "
+                "work; measure both with advisor run"
+            )
+        return bool(found)
 
     def watch(
         self, command: Sequence[str], on_tick: Callable[[Diagnosis], None] | None = None, tick_s: float = 5.0

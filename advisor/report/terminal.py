@@ -19,7 +19,17 @@ BAR_CELLS = 46
 PART_STYLE = {"data": "on dark_orange3", "compute": "on dark_cyan", "optimizer": "on slate_blue1"}
 SEVERITY_STYLE = {"critical": "bold red", "serious": "red", "moderate": "yellow", "minor": "dim"}
 _VERDICT_STYLE = {"healthy": "bold green", "bottleneck": "bold", "inconclusive": "bold yellow"}
+_VERDICT_STYLE |= {"better": "bold green", "worse": "bold red", "unknown": "bold yellow"}
 
+_FATE_MARKS = {
+    "gone": ("✓", "green"),
+    "persisting": ("●", "dark_orange3"),
+    "new": ("+", "bold red"),
+    "first_seen": ("+", "yellow"),
+    "unmeasured": ("?", "yellow"),
+}
+_CHECK_MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
+_JUDGEMENT_STYLE = {"better": "green", "worse": "bold red", "same": "dim"}
 _DIFF_STYLE = {"+": "green", "-": "red"}
 
 
@@ -123,6 +133,43 @@ def _others(b: Block, console: Console) -> None:
     console.print()
 
 
+def _fates(b: Block, console: Console) -> None:
+    _titled(b, console)
+    for item in b["items"]:
+        mark, style = _FATE_MARKS["unmeasured" if item["fate"]["unverified"] else item["fate"]["id"]]
+        line = Text.assemble("  ", (f"{mark} {item['fate']['label']}", style), f"  {item['title']}")
+        console.print(line.append(f"  {item['severity']['label']}", style="dim"))
+        for note in item["notes"]:
+            console.print(Padding(Text(note, style="dim"), (0, 0, 0, 4)))
+        for check in item["checks"]:
+            mark, style = _CHECK_MARKS[check["holds"]]
+            console.print(
+                Padding(Text.assemble((f"{mark} ", style), (f"{item['verify']}: ", "dim"), check["text"]), (0, 0, 0, 4))
+            )
+    console.print()
+
+
+def _changes(b: Block, console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
+    table.add_column(overflow="fold")
+    for _ in ("before", "after", "change"):
+        table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True)
+    for row in b["rows"]:
+        style = _JUDGEMENT_STYLE.get(row["judgement"]["id"], "")
+        judged = Text(row["judgement"]["label"], style=style)
+        table.add_row(
+            row["label"], row["before"], f"→ {row['after']}", Text(row["change"], style=style), row["band"], judged
+        )
+    _titled(b, console)
+    if b["rows"]:
+        console.print(Padding(table, (0, 0, 0, 2)))
+    for note in b["notes"]:
+        console.print(Padding(Text(note, style="dim"), (0, 0, 0, 2)))
+    console.print()
+
+
 def _missing(b: Block, console: Console) -> None:
     _titled(b, console)
     for item in b["items"]:
@@ -156,6 +203,8 @@ _SHOW: dict[str, Callable[[Any, Console], None]] = {
     "remedies": _remedies,
     "prose": _prose,
     "others": _others,
+    "fates": _fates,
+    "changes": _changes,
     "missing": _missing,
     "coverage": _coverage,
     "sources": _sources,

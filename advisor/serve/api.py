@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from advisor.answer import clean_question
@@ -20,6 +22,8 @@ from advisor.serve.problems import documented, problem
 from advisor.serve.schemas import (
     AnswerDocument,
     AskRequest,
+    CompareRequest,
+    ComparisonDocument,
     DiagnosisDocument,
     Health,
     ProfileEntry,
@@ -46,6 +50,12 @@ _DIAGNOSIS_BODY = {
         "required": True,
         "description": "A profile or a diagnosis, schema 1",
         "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+_COMPARE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": CompareRequest.model_json_schema()}},
     }
 }
 ReportFormat = Literal["md", "html", "json"]
@@ -88,6 +98,28 @@ def diagnose(request: Request, body: Annotated[bytes, Depends(raw_body)]) -> Res
     stored = advisor.save(diagnosis)
     location = {"location": f"/api/v1/diagnoses/{stored}"}
     return JSONResponse(advisor.diagnosis_document(diagnosis), headers=location)
+
+
+@router.post(
+    "/compare",
+    tags=["diagnoses"],
+    operation_id="compare",
+    response_model=ComparisonDocument,
+    responses=documented(400, 403, 404, 413, 415, 422),
+    openapi_extra=_COMPARE_BODY,
+)
+def compare(request: Request, body: Annotated[bytes, Depends(raw_body)]) -> Response:
+    """Compare two runs, stored or sent along: did the fix work? Nothing is stored."""
+    advisor = _advisor(request)
+    try:
+        asked = CompareRequest.model_validate(_parse(body))
+    except ValidationError as error:
+        raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from None
+    runs = [
+        _diagnosis(request, run) if isinstance(run, str) else advisor.diagnose(run)
+        for run in (asked.before, asked.after)
+    ]
+    return JSONResponse(advisor.comparison_document(advisor.compare(runs[0], runs[1])))
 
 
 @router.get("/profiles", tags=["diagnoses"], operation_id="profiles", responses=documented(422))

@@ -7,10 +7,11 @@ DIAGNOSE_BYTES = 64 * 1024 * 1024
 BODY_TYPES = {
     "/api/v1/ask": "application/json",
     "/api/v1/diagnose": "application/json",
+    "/api/v1/compare": "application/json",
     "/": "application/x-www-form-urlencoded",
 }
 
 
 def body_limit(path: str) -> int:
     """How many bytes a request body to `path` may have."""
-    return DIAGNOSE_BYTES if path == "/api/v1/diagnose" else ASK_BYTES
+    return DIAGNOSE_BYTES if path in ("/api/v1/diagnose", "/api/v1/compare") else ASK_BYTES

@@ -76,6 +76,40 @@ class TextDocument(BaseModel):
     zh: str
 
 
+class CompareRequest(BaseModel):
+    """Two runs: each the id of a stored diagnosis, or a profile or diagnosis of schema 1."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"before": "3f1c9a7be2d04c55", "after": {"schema": 1, "profile": {"facts": {"ml.step.time": 0.31}}}}
+            ]
+        },
+    )
+
+    before: str | dict[str, Any]
+    after: str | dict[str, Any]
+
+
+class ComparisonDocument(BaseModel):
+    """What became of each finding, how each metric changed, and whether that is more than noise."""
+
+    model_config = ConfigDict(extra="allow")
+
+    schema_: Literal[1] = Field(alias="schema")
+    before: dict[str, Any]
+    after: dict[str, Any]
+    verdict: Literal["better", "worse", "same", "unknown"]
+    headline: TextDocument
+    findings: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
+    unchanged: int = Field(description="how many metrics did not change beyond noise")
+    gain: dict[str, Any] | None
+    differences: list[dict[str, Any]]
+
+
 class ProfileEntry(BaseModel):
     """A stored profile in the list of runs."""
 

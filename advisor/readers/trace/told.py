@@ -58,6 +58,8 @@ def tell(artefact: Artefact, tick: Tick) -> One:
     info = setting.distributed(trace.header)
     found = facts(_rows(work), artefact.origin)
     series = {"hw.gpu.utilization": _picture(work)} if len(work.gpu) else {}
+    if work.step_times.size > 2:
+        series["ml.step.time"] = _steps(work)
     return One(
         Reading(Source(KIND, artefact.origin, "ok", _note(work)), found, series),
         setting.whole(info.get("rank")),
@@ -124,6 +126,13 @@ def _started(work: Work) -> float | None:
         return first * 1e-6 if first > _EPOCH_US else None
     started = base * 1e-9 + first * 1e-6
     return started if 0 < started < _LATEST_S else None
+
+
+def _steps(work: Work) -> Series:
+    """Seconds of the steps, over the time spent in them."""
+    every = -(-work.step_times.size // POINTS)
+    ends = np.cumsum(work.step_times)
+    return Series(tuple(ends[::every].round(6).tolist()), tuple(work.step_times[::every].round(9).tolist()))
 
 
 def _picture(work: Work) -> Series:
