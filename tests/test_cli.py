@@ -131,6 +131,24 @@ def test_rules_explain_and_check(home: Path) -> None:
     assert advisor(home, "check").returncode == 0
 
 
+def test_a_fact_is_explained_by_its_formula_and_with_the_numbers_of_a_run(home: Path, tmp_path: Path) -> None:
+    name, saved = "derived.dataloader.workers.needed", tmp_path / "run.json"
+    saved.write_text(json.dumps({"facts": {"ml.dataloader.batch.time": 0.6, "ml.step.compute.time": 0.1}}))
+
+    general = advisor(home, "explain", name).stdout
+    assert "ceil(1.25 x batches per step x load time of a batch" in general
+    assert "ml.dataloader.batch.time" in general
+    assert "used where it is known" in general  # batches per step
+    assert "dataloader-too-few-workers" in general
+    assert "torch.utils.data" in general
+    assert "计算方法" in advisor(home, "explain", name, "--lang", "zh-Hans").stdout
+
+    own = advisor(home, "explain", name, "--profile", str(saved)).stdout
+    assert f"{name} = 8" in own
+    assert "ml.dataloader.batch.time = 600 ms" in own
+    assert "ml.step.batches = unknown" in own
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -147,6 +165,8 @@ def test_rules_explain_and_check(home: Path) -> None:
         (["report", "{list}"], "not a list"),
         (["report", "{good}", "--format", "docx"], "is not a report format"),
         (["explain", "no-such-rule"], "no rule is named"),
+        (["explain", "no.such.fact"], "no fact is named"),
+        (["explain", "dataloader-no-workers", "--profile", "{good}"], "goes with the name of a fact"),
         (["run", "--", "no-such-command-here"], "no-such-command-here"),
         (["check", "no-such-folder"], "is not a folder"),
     ],

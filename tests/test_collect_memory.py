@@ -125,6 +125,7 @@ def test_workers_are_the_children_of_the_largest_and_each_counts_over_its_own_li
     assert found["process.memory.unique"] == 5000 * 1024
     assert found["process.memory.unique.growth"] == 0
     assert 0.4 < found["process.memory.workers_unique.growth"] < 0.7
+    assert found["process.memory.worker.unique"] == 240 * 1024
 
 
 def test_few_readings_tell_no_growth() -> None:

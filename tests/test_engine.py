@@ -260,6 +260,15 @@ def test_a_trace_of_a_busy_gpu_is_enough_to_be_healthy() -> None:
     assert diagnosed(trace).verdict == "healthy"
 
 
+def test_a_run_near_what_the_hardware_reaches_is_told_so() -> None:
+    fine = {**STARVED, "ml.step.data_wait.exposed.fraction": 0.01, "derived.matmul.achieved.fraction": 0.81}
+    slow = {**fine, "derived.matmul.achieved.fraction": 0.4}
+
+    assert "81 %" in diagnosed(fine).headline.en
+    assert "81%" in diagnosed(fine).headline.zh
+    assert "%" not in diagnosed(slow).headline.en
+
+
 def test_coverage_counts_sources_and_names_what_keeps_rules_open() -> None:
     document = {
         "facts": {"run.phase": "training", "system.cpu.utilization": 0.2},

@@ -60,6 +60,7 @@ for i, batch in enumerate(DataLoader(Texts(), batch_size=8, collate_fn=collate))
     assert found["ml.sequence_length.mean"] == pytest.approx(32, abs=4)
     assert found["ml.batch.tokens.cv"] == 0
     assert found["ml.throughput.tokens"] == pytest.approx(64 * found["ml.throughput.samples"])
+    assert found["ml.dataloader.batch.bytes"] == 3 * 8 * 64 * 8  # three tensors of 8 rows and 64 values of 8 bytes
     assert "padding-waste" in done.found()
 
 

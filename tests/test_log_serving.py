@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from advisor import kb
+from advisor.derive import with_derived
 from advisor.errors import InputError
 from advisor.models import Reading, Value
 from advisor.pipeline import Advisor
@@ -434,6 +435,28 @@ def test_llama_cpp() -> None:
     assert (found["time_per_output_token"], found["request.duration"]) == (0.03, pytest.approx(3.2))
     assert first_rule(LLAMA) == "layers-on-cpu"
     assert first_rule(LLAMA.replace("20/33", "33/33")) is None
+
+
+SHAPE = """\
+print_info: n_layer          = 32
+print_info: n_head_kv        = 8
+print_info: n_embd_head_k    = 128
+print_info: n_embd_head_v    = 128
+llama_kv_cache_unified: size = 1024.00 MiB (8192 cells, 32 layers, 1 seqs), K (f16):  512.00 MiB, V (f16):  512.00 MiB
+"""
+
+
+def test_the_shape_of_the_model_gives_the_size_of_the_kv_cache() -> None:
+    found = facts(SHAPE + LLAMA)
+
+    assert (found["config.model.layers"], found["config.model.kv_heads"], found["config.model.head_size"]) == (
+        32,
+        8,
+        128,
+    )
+    assert with_derived(found)["derived.serving.kv.context.bytes"] == 1024 * 2**20  # as the log itself says
+    latent = SHAPE.replace("n_embd_head_v    = 128", "n_embd_head_v    = 64")
+    assert "config.model.kv_heads" not in facts(latent + LLAMA)
 
 
 def test_ollama() -> None:

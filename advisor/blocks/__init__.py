@@ -19,8 +19,9 @@ Chat page, report, terminal and rule pages share these, so that they cannot disa
 """
 
 from advisor.blocks.diagnosis import diagnosis_blocks, finding_blocks
+from advisor.blocks.fact import fact_blocks
 from advisor.blocks.markdown import to_markdown
 from advisor.blocks.rule import rule_blocks
 from advisor.blocks.words import Block, Words
 
-__all__ = ["Block", "Words", "diagnosis_blocks", "finding_blocks", "rule_blocks", "to_markdown"]
+__all__ = ["Block", "Words", "diagnosis_blocks", "fact_blocks", "finding_blocks", "rule_blocks", "to_markdown"]

@@ -147,7 +147,8 @@ def _report_options(p: argparse.ArgumentParser) -> None:
 
 def _knowledge_options(command: Callable[[str, Callable[[Options], int]], argparse.ArgumentParser]) -> None:
     p = command("explain", tell.explain)
-    p.add_argument("rule", help="the id of a rule")
+    p.add_argument("name", metavar="RULE|FACT", help="the id of a rule, or the name of a fact")
+    p.add_argument("--profile", type=Path, metavar="FILE", help="a profile or diagnosis: its numbers for the fact")
     p.add_argument("--json", action="store_true", help="print the page's blocks as JSON")
     p = command("rules", tell.rules)
     p.add_argument("--json", action="store_true", help="print JSON")

@@ -62,10 +62,17 @@ def report(options: Options) -> int:
 
 
 def explain(options: Options) -> int:
-    """Show the page of a rule: what it tests, where its limits come from, what to do."""
-    blocks = open_advisor().rule_page(options.rule, options.lang or locale_language())
+    """Show the page of a rule, or of a fact: what it tests or how it is worked out, where that comes from."""
+    advisor, lang, name = open_advisor(), options.lang or locale_language(), options.name
+    if "." in name:  # the names of facts have dots, the ids of rules have none
+        diagnosis = advisor.diagnose_file(options.profile) if options.profile else None
+        kind, blocks = "fact", advisor.fact_page(name, lang, diagnosis)
+    elif options.profile:
+        raise InputError("--profile goes with the name of a fact; the page of a rule is the same for every run")
+    else:
+        kind, blocks = "rule", advisor.rule_page(name, lang)
     if options.json:
-        print_json({"rule": options.rule, "blocks": list(blocks)})
+        print_json({kind: name, "blocks": list(blocks)})
     else:
         print_page(blocks, sys.stdout)
     return 0

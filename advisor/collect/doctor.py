@@ -70,7 +70,7 @@ SOURCES: tuple[Known, ...] = (
         "doctor.memory",
         "process",
         "/proc/pid/smaps_rollup",
-        "process.memory.unique process.memory.unique.* process.memory.proportional.* process.memory.workers_unique.*",
+        "process.memory.unique process.memory.unique.* process.memory.proportional.* process.memory.worker*",
     ),
     Known("data_files", "doctor.data_files", "process", "/proc/pid/fd", "process.data.*"),
     Known("process", "doctor.process", "process", "/proc/pid", "process.*"),

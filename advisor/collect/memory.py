@@ -80,7 +80,7 @@ class Memory:
         return f"{pid}/{field[19]}", f"{field[1]} {found.get('Rss', 0)} {found.get('Pss', 0)} {private}"
 
     def parse(self, samples: Sequence[Sample]) -> Parsed:
-        """Memory and growth of the process that forked or, without workers, holds most; growth of its workers."""
+        """Memory and growth of the process that forked or, without workers, holds most, and of its workers."""
         facts = Facts(self.origin)
         seen: dict[str, list[list[int]]] = {}
         for sample in samples:
@@ -97,6 +97,8 @@ class Memory:
         facts.add("process.memory.unique", rows[-1][3], "By", f"process {number}")
         facts.add("process.memory.unique.growth", growth([row[3] for row in rows]), "1", f"process {number}")
         facts.add("process.memory.proportional.growth", growth([row[2] for row in rows]), "1", f"process {number}")
+        held = median([seen[pid][-1][3] for pid in workers[main]])
+        facts.add("process.memory.worker.unique", held, "By", f"children of process {number}")
         grown = _together([seen[pid] for pid in workers[main]])
         facts.add("process.memory.workers_unique.growth", grown, "1", f"children of process {number}")
         return facts.all(), {}

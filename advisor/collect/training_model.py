@@ -95,12 +95,14 @@ def _compile_facts(facts: Facts, model: Mapping[str, Any], known: bool | None, e
 
 
 def batch_facts(facts: Facts, process: Mapping[str, Any], steps: Steps, loader: int, where: str | None) -> None:
-    """Sequence lengths, padding, tokens per second and input dtype of the loader that feeds the training."""
+    """Bytes, sequence lengths, padding, tokens per second and input dtype of the loader that feeds the training."""
     seen = ((process.get("extras") or {}).get("batches") or {}).get(str(loader))
     if seen is None:
         return
     dtypes = seen["dtypes"]
     facts.add("config.input.dtype", max(dtypes, key=lambda d: dtypes[d]) if dtypes else None, "{string}", where)
+    if seen.get("seen"):
+        facts.add("ml.dataloader.batch.bytes", seen["bytes"] / seen["seen"], "By", where)
     looks = seen["looks"]
     if not looks:
         return

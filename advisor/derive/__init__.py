@@ -8,7 +8,35 @@ Rules compare, code computes: a condition that wants more than ``a / b > k`` get
 formula here instead.
 """
 
-from advisor.derive import gpu, host, loading, parallel, script, serving
+from advisor.derive import (
+    achieved,
+    checkpoint,
+    communication,
+    gpu,
+    host,
+    loading,
+    memory,
+    parallel,
+    script,
+    serving,
+    threads,
+)
 from advisor.derive.formula import FORMULAS, Formula, derive, with_derived
 
-__all__ = ["FORMULAS", "Formula", "derive", "gpu", "host", "loading", "parallel", "script", "serving", "with_derived"]
+__all__ = [
+    "FORMULAS",
+    "Formula",
+    "achieved",
+    "checkpoint",
+    "communication",
+    "derive",
+    "gpu",
+    "host",
+    "loading",
+    "memory",
+    "parallel",
+    "script",
+    "serving",
+    "threads",
+    "with_derived",
+]

@@ -18,28 +18,6 @@ def capability_number(version: str) -> float | None:
     return float(version) if re.fullmatch(r"\d+\.\d", version) else None
 
 
-@formula(
-    "derived.dataloader.batch_size.fitting",
-    "config.dataloader.batch_size",
-    "hw.gpu.memory.peak_utilization",
-)
-def fitting_batch(batch: float, peak: float) -> float | None:
-    """A larger batch size that leaves 15 % of device memory free; None when it would grow by less than a quarter.
-
-    Memory use grows at most in proportion to the batch (weights and optimizer state stay), so scaling by the peak
-    errs on the safe side. At most four times the present batch: an estimate from one point reaches no further.
-    Rounded down to a multiple of 8 where that is still larger.
-
-    >>> fitting_batch(32, 0.3), fitting_batch(4, 0.1), fitting_batch(32, 0.8), fitting_batch(32, 0.0)
-    (88.0, 16.0, None, None)
-    """
-    if peak <= 0:
-        return None
-    fits = math.floor(batch * min(4.0, 0.85 / peak))
-    best = fits // 8 * 8 if fits // 8 * 8 > batch else fits
-    return float(best) if best >= 1.25 * batch else None
-
-
 @formula("derived.gpu.present", optional=("hw.gpu.count", "hw.gpu.xid.last"))
 def gpu_present(count: float | None, xid: float | None) -> bool | None:
     """Whether the machine has an NVIDIA GPU: as counted, else because its driver left lines in the kernel log.
@@ -295,22 +273,3 @@ def cuda_major_gap(build: str, driver: str, available: bool | None) -> float | N
         return None
     gap = float(int(wanted[1]) - int(given[1]))
     return min(0.0, gap) if available else gap
-
-
-@formula(
-    "derived.matmul.achieved.fraction",
-    "ml.throughput.tokens",
-    "config.model.parameters",
-    "config.precision.compute",
-    optional=("probe.matmul.bf16.rate", "probe.matmul.fp32.rate"),
-)
-def matmul_achieved(
-    tokens: float, parameters: float, precision: str, bf16: float | None, fp32: float | None
-) -> float | None:
-    """Training FLOP/s (6 per parameter and token: forward 2, backward 4) over what the probe reached here.
-
-    >>> matmul_achieved(10e3, 7e9, "bf16", 600e12, None), matmul_achieved(10e3, 7e9, "fp32", 600e12, None)
-    (0.7, None)
-    """
-    reached = {"bf16": bf16, "fp16": bf16, "fp32": fp32}.get(precision)
-    return 6 * parameters * tokens / reached if reached else None

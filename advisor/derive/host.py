@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from advisor.derive.formula import formula
 
 
@@ -43,26 +41,6 @@ def cpus_per_rank(usable: float, ranks: float | None) -> float:
     12.0
     """
     return usable / max(1.0, ranks or 1.0)
-
-
-@formula("derived.torch.threads.per_rank", "derived.cpu.per_rank")
-def threads_per_rank(cpus: float) -> float:
-    """Intra-op threads that fill the rank's CPUs without oversubscribing them.
-
-    >>> threads_per_rank(12.0), threads_per_rank(0.5)
-    (12.0, 1.0)
-    """
-    return float(max(1, math.floor(cpus)))
-
-
-@formula("derived.torch.threads.misfit", "config.omp_num_threads", "derived.torch.threads.per_rank")
-def threads_misfit(threads: float, fitting: float) -> float | None:
-    """Factor by which the intra-op threads are above or below the number that fits; 1 means that they fit.
-
-    >>> threads_misfit(2.0, 32.0), threads_misfit(64.0, 4.0), threads_misfit(0.0, 4.0)
-    (16.0, 16.0, None)
-    """
-    return max(threads / fitting, fitting / threads) if threads > 0 else None
 
 
 @formula(

@@ -39,21 +39,74 @@ def workers_needed(batch: float, compute: float, batches: float | None) -> float
 
 
 @formula(
-    "derived.dataloader.workers.recommended",
-    "derived.dataloader.workers.needed",
+    "derived.dataloader.workers.cpu_limit",
     "derived.cpu.per_rank",
     optional=("ml.dataloader.batch.cpu.fraction",),
 )
-def workers(needed: float, cpus: float, busy: float | None) -> float:
-    """Workers per rank that keep up, as far as the rank's CPUs carry them.
+def workers_by_cpu(cpus: float, busy: float | None) -> float:
+    """Workers that the CPUs of a rank carry: never more than there are whole CPUs, none on less than one.
 
-    Each worker needs `busy` of a CPU (all of one when unknown), and one CPU stays with the training process.
+    One CPU stays with the training process, and each worker needs `busy` of one (all of it when unknown).
 
-    >>> workers(8.0, 12.0, 1.0), workers(8.0, 4.0, None), workers(3.0, 2.0, 0.1)
-    (8.0, 3.0, 3.0)
+    >>> workers_by_cpu(12.0, 1.0), workers_by_cpu(12.0, 0.1), workers_by_cpu(2.5, None), workers_by_cpu(0.5, 1.0)
+    (11.0, 12.0, 1.0, 0.0)
     """
-    affordable = math.floor((cpus - 1.0) / max(0.1, min(1.0, 1.0 if busy is None else busy)))
-    return float(max(1, min(needed, affordable)))
+    if cpus < 1:
+        return 0.0
+    carried = math.floor((cpus - 1.0) / max(0.1, min(1.0, 1.0 if busy is None else busy)) + 1e-9)
+    return float(max(1, min(math.floor(cpus), carried)))
+
+
+@formula(
+    "derived.dataloader.workers.memory_limit",
+    "config.dataloader.num_workers",
+    "process.memory.worker.unique",
+    "derived.memory.available",
+    optional=("config.distributed.local_world_size",),
+)
+def workers_by_memory(configured: float, each: float, available: float, ranks: float | None) -> float | None:
+    """Workers per rank for which memory is there: those that run, and what fits in nine tenths of the rest.
+
+    `each` is the memory that one worker holds alone, `available` what the host or the container has left for all
+    `ranks` on it; a tenth stays free for the spread between workers.
+
+    >>> workers_by_memory(4, 2e9, 10e9, None), workers_by_memory(4, 2e9, 10e9, 2), workers_by_memory(4, 0.0, 10e9, None)
+    (8.0, 6.0, None)
+    """
+    return float(configured + math.floor(0.9 * available / max(1.0, ranks or 1.0) / each)) if each > 0 else None
+
+
+@formula(
+    "derived.dataloader.workers.recommended",
+    "derived.dataloader.workers.needed",
+    "derived.dataloader.workers.cpu_limit",
+    optional=("derived.dataloader.workers.memory_limit",),
+)
+def workers(needed: float, by_cpu: float, by_memory: float | None) -> float:
+    """Workers per rank that keep up, as far as the rank's CPUs and memory carry them; at least one on a whole CPU.
+
+    >>> workers(8.0, 11.0, None), workers(8.0, 3.0, None), workers(8.0, 11.0, 4.0), workers(3.0, 0.0, None)
+    (8.0, 3.0, 4.0, 0.0)
+    """
+    return _carried(needed, by_cpu, by_cpu if by_memory is None else by_memory)
+
+
+def _carried(needed: float, by_cpu: float, by_memory: float) -> float:
+    return float(min(by_cpu, max(1.0, min(needed, by_cpu, by_memory))))
+
+
+@formula(
+    "derived.dataloader.cpus.needed",
+    "derived.dataloader.workers.needed",
+    optional=("ml.dataloader.batch.cpu.fraction",),
+)
+def cpus_needed(needed: float, busy: float | None) -> float:
+    """CPUs that a rank would need to keep up: its share of one for every worker, and one for the training process.
+
+    >>> cpus_needed(8.0, 1.0), cpus_needed(8.0, 0.3), cpus_needed(8.0, None)
+    (9.0, 4.0, 9.0)
+    """
+    return float(math.ceil(needed * (1.0 if busy is None else min(1.0, busy)) - 1e-9) + 1)
 
 
 @formula(
@@ -81,16 +134,17 @@ def won_by_workers(step: float, compute: float, batch: float, workers_: float, b
 
 @formula(
     "derived.dataloader.workers.missing",
-    "derived.dataloader.workers.recommended",
+    "derived.dataloader.workers.needed",
+    "derived.dataloader.workers.cpu_limit",
     "config.dataloader.num_workers",
 )
-def missing_workers(recommended: float, configured: float) -> float:
-    """Recommended workers minus those configured; negative when there are more than needed.
+def missing_workers(needed: float, by_cpu: float, configured: float) -> float:
+    """Workers that keep up and that the CPUs carry, minus those configured; negative when there are more than needed.
 
-    >>> missing_workers(6, 2)
-    4
+    >>> missing_workers(6.0, 11.0, 2.0), missing_workers(6.0, 3.0, 2.0), missing_workers(1.0, 11.0, 4.0)
+    (4.0, 1.0, -3.0)
     """
-    return recommended - configured
+    return _carried(needed, by_cpu, by_cpu) - configured
 
 
 @formula("derived.speedup.without_data_wait", "ml.step.data_wait.exposed.fraction")
@@ -130,3 +184,44 @@ def tiny_operations(operations: float, tensors: float, time: float) -> float | N
     if tensors <= 0 or operations <= 0:
         return None
     return operations / tensors if time / operations < TINY_S else 0.0
+
+
+@formula(
+    "derived.dataloader.prefetch.fitting",
+    "config.dataloader.num_workers",
+    "ml.dataloader.batch.bytes",
+    "derived.memory.available",
+    optional=(
+        "system.filesystem.shm.limit",
+        "system.filesystem.shm.utilization",
+        "config.distributed.local_world_size",
+        "config.dataloader.prefetch_factor",
+    ),
+)
+def prefetch(
+    workers_: float,
+    size: float,
+    available: float,
+    shm: float | None,
+    used: float | None,
+    ranks: float | None,
+    present: float | None,
+) -> float | None:
+    """Batches per worker to load in advance, at most 8: so many that half of the free memory stays free.
+
+    ``ranks * workers * prefetch`` batches wait in shared memory (torch.utils.data); those of the `present` factor are
+    in place already, so that only what comes on top has to fit, in memory and in /dev/shm. None without workers, and
+    where no more fit than are there.
+
+    >>> prefetch(8.0, 64e6, 32e9, None, None, None, 2.0), prefetch(8.0, 512e6, 32e9, None, None, None, 2.0)
+    (8.0, 5.0)
+    >>> prefetch(8.0, 64e6, 32e9, 2e9, 0.5, None, 2.0), prefetch(0.0, 64e6, 32e9, None, None, None, None)
+    (None, None)
+    """
+    in_flight = max(1.0, ranks or 1.0) * workers_ * size
+    if in_flight <= 0:
+        return None
+    room = available if shm is None or used is None else min(available, shm * (1.0 - used))
+    now = 2.0 if present is None else present
+    factor = min(8.0, now + math.floor(0.5 * room / in_flight))
+    return factor if factor > now else None

@@ -30,7 +30,10 @@ _SHOWN = (
     "hw.gpu.utilization", "hw.gpu.sm.active", "system.cpu.utilization", "gen_ai.server.cache.utilization",
 )  # fmt: skip
 MAX_SHOWN = 4
-ACHIEVED = ("derived.compute.achieved.fraction", "derived.matmul.achieved.fraction", "ml.mfu")
+# How much of what the hardware reaches is used: of its arithmetic in training, of its memory's rate in serving. What is
+# above this share leaves little to win (a judgement: a well-tuned step keeps some time for what is no matrix product).
+ACHIEVED = {"training": "derived.matmul.achieved.fraction", "serving": "derived.gpu.bandwidth.achieved.fraction"}
+MUCH = 0.6
 
 
 def judge(found: Sequence[Finding], values: Values) -> Verdict:
@@ -73,14 +76,15 @@ def headline(verdict: Verdict, found: Sequence[Finding], values: Values, knowled
         return _said(
             knowledge.terms["headline.bottleneck"],
             title=title,
-            share=Text(percent(share), percent(share, "zh-Hans")),
+            share=_percent(share),
         )
     if verdict == "inconclusive":
         return _said(knowledge.terms["headline.inconclusive"], rules=_number(open_rules))
-    achieved = _known(ACHIEVED, values)
-    if achieved:
-        return _said(knowledge.terms["headline.healthy.achieved"], achieved=_shown(achieved[0], values, knowledge))
     served = values.get("run.phase") == "serving"
+    name = ACHIEVED["serving" if served else "training"]
+    achieved = values.get(name)
+    if isinstance(achieved, float) and achieved > MUCH:
+        return _said(knowledge.terms["headline.healthy.achieved"], achieved=_percent(achieved))
     return knowledge.terms["headline.healthy.server" if served else "headline.healthy"]
 
 
@@ -112,6 +116,10 @@ def coverage(lacking: Sequence[Unjudged], sources: Sequence[Source], knowledge: 
         return Text(f"{read.en}.", f"{read.zh}。")
     lacks = [_said(terms["coverage.lack"], lack=terms[f"lack.{u.lack}"], count=_number(len(u.rules))) for u in lacking]
     return _said(terms["coverage.open"], read=read, lacks=_joined(lacks))
+
+
+def _percent(share: float) -> Text:
+    return Text(percent(share), percent(share, "zh-Hans"))
 
 
 def _number(count: int) -> Text:

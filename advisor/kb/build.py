@@ -255,6 +255,8 @@ def _fact(fact: schema.FactFile) -> FactSpec:
         low=None if low is None else float(low),
         high=None if high is None else float(high),
         better=fact.better,
+        working=_text(fact.working) if fact.working else None,
+        sources=tuple(fact.sources),
     )
 
 

@@ -30,6 +30,7 @@ def lint(knowledge: Knowledge, files: Mapping[str, YamlFile], cases: Cases) -> I
     yield from _references(knowledge, files["references.yaml"])
     yield from _labels(knowledge, files["facts.yaml"])
     yield from _directions(knowledge, files["facts.yaml"])
+    yield from _workings(knowledge, files["facts.yaml"])
     yield from _measurements(knowledge, files["facts.yaml"])
     yield from _topics(knowledge, files["topics.yaml"])
     yield from _cycles(knowledge, files)
@@ -234,6 +235,7 @@ def _references(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
     used = {r for rule in knowledge.rules.values() for r in rule.references}
     used |= {leaf.source for rule in knowledge.rules.values() for leaf in rule.when.conditions if leaf.source}
     used |= {r for faq in knowledge.faqs.values() for r in faq.references}
+    used |= {r for spec in knowledge.facts.values() for r in spec.sources}
     for i, ref in enumerate(knowledge.references):
         if ref not in used:
             yield file.problem(("references", i), f"reference {ref!r} is cited nowhere; remove it")
@@ -258,6 +260,20 @@ def _directions(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
             yield file.problem(("facts", i, "better"), f"{spec.name!r} is no measured number; remove 'better:'")
         elif spec.better and spec.label is None:
             yield file.problem(("facts", i, "better"), f"{spec.name!r} has a direction and needs a label")
+
+
+def _workings(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
+    """A fact that a formula gives says how it is worked out, in both languages; no other fact does."""
+    derived = {formula.name for formula in FORMULAS}
+    for i, spec in enumerate(knowledge.facts.values()):
+        if (spec.working is not None) != (spec.name in derived):
+            what = "is computed by a formula and needs" if spec.working is None else "is computed by no formula, remove"
+            yield file.problem(("facts", i), f"{spec.name!r} {what} 'working:'")
+        if spec.working and _CJK.search(spec.working.en):
+            yield file.problem(("facts", i, "working", "en"), "has Chinese characters in the English text")
+        for ref in spec.sources:
+            if ref not in knowledge.references:
+                yield file.problem(("facts", i, "sources"), f"unknown reference {ref!r}; add it to references.yaml")
 
 
 def _topics(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:

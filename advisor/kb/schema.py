@@ -122,6 +122,8 @@ class FactFile(Strict):
     semconv: bool = False
     better: Literal["lower", "higher"] | None = None
     from_: list[Line] = Field(default_factory=list, alias="from")
+    working: TextFile | None = None
+    sources: list[Id] = Field(default_factory=list)
 
 
 class MeasurementFile(Strict):

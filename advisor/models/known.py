@@ -28,7 +28,8 @@ class FactSpec(_Packed):
     `type` is ``number``, ``bool``, ``string`` or ``version`` (a version is a string that
     is never ordered). `low` and `high` are inclusive; None means open. `ask` is the question
     to a person, where a person can know the answer. `better` is the direction in which a run
-    of the same work improves, None where neither is better in itself.
+    of the same work improves, None where neither is better in itself. A fact that a formula gives has its
+    `working` in one line, and the ids of the references it rests on in `sources`.
     """
 
     name: str
@@ -40,6 +41,8 @@ class FactSpec(_Packed):
     high: float | None = None
     ask: Text | None = None
     better: Literal["lower", "higher"] | None = None
+    working: Text | None = None
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

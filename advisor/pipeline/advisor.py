@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from advisor import store
 from advisor.answer import Question, Responder, clean_question, understand, understand_beside_paste
-from advisor.blocks import Block, Words, rule_blocks
+from advisor.blocks import Block, Words, fact_blocks, rule_blocks
 from advisor.engine import blinded, decidable
 from advisor.errors import AdvisorError, InputError, NotFound
 from advisor.models import Answer, Diagnosis, Knowledge, Lang, Text
@@ -215,6 +215,13 @@ class Advisor(Diagnoser):
         if rule is None:
             raise NotFound(f"no rule is named {rule_id[:64]!r}; `advisor rules` lists them")
         return rule_blocks(rule, self.knowledge, lang)
+
+    def fact_page(self, name: str, lang: Lang, diagnosis: Diagnosis | None = None) -> Sequence[Block]:
+        """The page of a fact as blocks, with the numbers of `diagnosis` where one is given (raises NotFound)."""
+        spec = self.knowledge.facts.get(name)
+        if spec is None:
+            raise NotFound(f"no fact is named {name[:64]!r}; the facts of a run are in its Diagnosis")
+        return fact_blocks(spec, self.knowledge, lang, diagnosis.profile if diagnosis else None)
 
     def faq_page(self, faq_id: str, lang: Lang) -> Sequence[Block]:
         """An answered question as blocks (raises NotFound)."""

@@ -1,4 +1,4 @@
-"""Looks at some of the batches: how long the sequences are, how much of them is padding, which dtype inputs have.
+"""Looks at some of the batches: their bytes, how long the sequences are, how much is padding, which dtype inputs have.
 
 Shapes are read off any tensor; values only off tensors in host memory, through NumPy when the program has loaded
 it, so that no operator of torch runs. Nothing of a batch is kept. The first batches are looked at, then every
@@ -32,14 +32,18 @@ class Stats:
 
     def __init__(self) -> None:
         self.drawn = 0
-        self.sums = dict.fromkeys(("looks", "rows", "tokens", "square", "known", "padding", "sequences", "real"), 0.0)
+        names = ("seen", "bytes", "looks", "rows", "tokens", "square", "known", "padding", "sequences", "real")
+        self.sums = dict.fromkeys(names, 0.0)
         self.widest = self.longest = 0
         self.dtypes: dict[str, int] = {}
 
     def look(self, batch: Any) -> None:
         """Take one batch into the sums."""
         tensors = _tensors(batch)
+        if tensors:
+            self.sums["seen"] += 1
         for _, tensor in tensors:
+            self.sums["bytes"] += tensor.numel() * tensor.element_size()
             if tensor.dtype.is_floating_point:
                 dtype = str(tensor.dtype).replace("torch.", "")
                 self.dtypes[dtype] = self.dtypes.get(dtype, 0) + tensor.numel()

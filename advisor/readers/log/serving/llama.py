@@ -20,6 +20,13 @@ _LAYERS = re.compile(r"offloaded (\d{1,5})/(\d{1,5}) layers to GPU")
 _OLLAMA_LAYERS = re.compile(r"layers\.model=(\d{1,5}) layers\.offload=(\d{1,5})")
 _LIBRARY = re.compile(r"\blibrary=(\w{1,20})|offload to (\w{1,20})")
 _CONTEXT = re.compile(r"\bn_ctx\s*=\s*(\d{1,9})")
+_SHAPE = {
+    "config.model.layers": (re.compile(r"\bn_layer\s*=\s*(\d{1,5})\b"), "{layer}"),
+    "config.model.kv_heads": (re.compile(r"\bn_head_kv\s*=\s*(\d{1,5})\b"), "{head}"),
+    "config.model.head_size": (re.compile(r"\bn_embd_head_k\s*=\s*(\d{1,5})\b"), "1"),
+}
+_HEAD_V = re.compile(r"\bn_embd_head_v\s*=\s*(\d{1,5})\b")
+_KV_TYPE = re.compile(r"\bK \((f32|f16|bf16)\):")
 _STARTED = re.compile(rf"llama runner started in {NUMBER} seconds")
 _ANSWERED = re.compile(
     r"\[GIN\] [\d/]{10} - [\d:]{8} \| 200 \|\s*(\S{2,24}) \|[^|\n]{1,80}\| "
@@ -63,11 +70,24 @@ def find(log: Log) -> list[Told]:
         row("run.phase", "serving" if served else "inference", "{string}"),
         row("run.framework", "ollama" if ollama else "llama.cpp", "{string}"),
         row("config.context.length", float(context[1]) if context else None, "{token}"),
+        *_shape(log),
     ]
     clock = _clock(log)
     note = "; ".join(filter(None, ("Ollama log" if ollama else "llama.cpp log", log.note)))
     reading = Reading(Source("log", log.origin, "ok", note), facts([*identity, *rows], log.origin))
     return [Told((reading,), started=clock.started, seconds=clock.seconds)]
+
+
+def _shape(log: Log) -> Iterator[Row]:
+    """What sets the size of the KV cache; nothing for models whose keys and values differ in size."""
+    found = {name: sign.search(log.text) for name, (sign, _) in _SHAPE.items()}
+    value, key, kind = _HEAD_V.search(log.text), found["config.model.head_size"], _KV_TYPE.search(log.text)
+    if value is None or key is None or value[1] != key[1]:
+        return
+    for name, (_, unit) in _SHAPE.items():
+        match = found[name]
+        yield row(name, float(match[1]) if match else None, unit, log.where(match.start()) if match else None)
+    yield row("config.kv_cache.dtype", kind[1] if kind else None, "{string}")
 
 
 def _timings(log: Log) -> Iterator[Row]:
