@@ -53,12 +53,12 @@ def startup(duration: float | None, init: float | None, age: float | None, trace
 
 @formula("hw.gpu.idle.fraction", "hw.gpu.utilization")
 def gpu_idle(utilization: float) -> float:
-    """Share of time without any kernel on the device.
+    """Share of time without any kernel on the device, rounded so that a limit is met exactly.
 
-    >>> gpu_idle(0.25)
-    0.75
+    >>> gpu_idle(0.25), gpu_idle(0.9)
+    (0.75, 0.1)
     """
-    return 1.0 - utilization
+    return round(1.0 - utilization, 9)
 
 
 @formula(
@@ -215,6 +215,22 @@ def logging_exposed(logging: float, on_gpu: bool, idle: float | None) -> float |
     if not on_gpu:
         return logging
     return None if idle is None else min(logging, idle)
+
+
+@formula(
+    "derived.hotspot.exposed.fraction",
+    "process.code.hotspot.fraction",
+    optional=("run.gpu.used", "hw.gpu.idle.fraction"),
+)
+def hotspot_exposed(hotspot: float, on_gpu: bool | None, idle: float | None) -> float:
+    """Time in the busiest own function that costs step time: on a GPU that was watched, at most its idle share.
+
+    While the GPU works through what is queued, Python beside it is free, and reading the loss waits for that work.
+
+    >>> hotspot_exposed(0.9, True, 0.02), hotspot_exposed(0.4, False, None), hotspot_exposed(0.4, True, None)
+    (0.02, 0.4, 0.4)
+    """
+    return min(hotspot, idle) if on_gpu and idle is not None else hotspot
 
 
 # Bytes per second and lane after encoding, by PCIe generation (PCI-SIG base specifications).

@@ -65,10 +65,12 @@ def memory_available(host: float | None, limit: float | None, used: float | None
 def memory_available_share(host: float | None, used: float | None) -> float | None:
     """Share of memory left, of the host or of the control group, whichever is less.
 
-    >>> memory_available_share(0.5, 0.75), memory_available_share(0.5, None), memory_available_share(None, None)
-    (0.25, 0.5, None)
+    Rounded, so that a limit is met exactly.
+
+    >>> memory_available_share(0.5, 0.75), memory_available_share(None, 0.9), memory_available_share(None, None)
+    (0.25, 0.1, None)
     """
-    known = [x for x in (host, None if used is None else 1.0 - used) if x is not None]
+    known = [x for x in (host, None if used is None else round(1.0 - used, 9)) if x is not None]
     return min(known) if known else None
 
 

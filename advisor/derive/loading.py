@@ -158,6 +158,28 @@ def speedup_without_wait(exposed: float) -> float | None:
 
 
 @formula(
+    "derived.data_wait.logged.fraction",
+    "ml.step.data_wait.logged.fraction",
+    optional=("ml.step.data_wait.exposed.fraction", "trace.gpu.idle.fraction", "hw.gpu.utilization", "run.gpu.used"),
+)
+def logged_wait(
+    logged: float, exposed: float | None, idle: float | None, busy: float | None, on_gpu: bool | None
+) -> float:
+    """The wait for data that the program prints, as far as the device was not measured to have work meanwhile.
+
+    A loop that runs ahead of its GPU waits for the loader while kernels are queued: at most the exposed wait is lost,
+    and at most the time without a kernel.
+
+    >>> logged_wait(0.25, 0.01, None, None, True), logged_wait(0.25, None, None, 0.97, True)
+    (0.01, 0.03)
+    >>> logged_wait(0.5, None, None, None, None), logged_wait(0.5, None, None, 0.0, False)
+    (0.5, 0.5)
+    """
+    without = round(1.0 - busy, 9) if idle is None and busy is not None and on_gpu else idle
+    return min([logged, *(x for x in (exposed, without) if x is not None)])
+
+
+@formula(
     "ml.preprocess.samples.rate.ratio",
     "ml.dataloader.alone.batch.time",
     "ml.step.time",
