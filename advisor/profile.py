@@ -55,6 +55,8 @@ SCALE: Mapping[tuple[str, str], float] = {
     ("MHz", "Hz"): 1e6,
 }
 ROUNDING = 0.02  # a share of 1.01 is two clocks that differ, a share of 1.5 is an error
+FAILED = ("denied", "timeout", "unreadable")
+SHOWN = 80  # characters of a text that is left out
 DISAGREE = 0.1  # sources that differ by less than a tenth tell the same story
 
 
@@ -82,8 +84,9 @@ def build(
     facts, sources, contradictions = _merge([window, *readings], specs)
     for shared in _group(members, specs):
         facts.setdefault(shared.name, shared)
-    facts.update(_derived(facts, specs))
-    series = {name: s for r in readings for name, s in r.series.items()}
+    facts.update(_derived(facts, sources, specs))
+    # The curve of the source whose number is used, whatever was read first.
+    series = {name: s for r in reversed(_in_order(readings)) for name, s in r.series.items()}
     return Profile(
         id=identity(subject, started or _said(facts)),
         subject=subject,
@@ -91,7 +94,7 @@ def build(
         duration_s=round(duration_s, 3),
         sources=sources,
         facts=dict(sorted(facts.items())),
-        series=series,
+        series=dict(sorted(series.items())),
         members=members,
         contradictions=contradictions,
     )
@@ -113,8 +116,10 @@ def restore(raw: Profile, specs: Mapping[str, FactSpec]) -> Profile:
     members = tuple(restore(m, specs) for m in raw.members)
     for shared in _group(members, specs):
         facts.setdefault(shared.name, shared)
-    facts.update(_derived(facts, specs))
-    sources = raw.sources + ((Source("document", raw.subject, "unreadable", "; ".join(notes)),) if notes else ())
+    facts.update(_derived(facts, raw.sources, specs))
+    sources = raw.sources + (
+        (Source("document", raw.subject, "unreadable", "; ".join(sorted(notes))),) if notes else ()
+    )
     name = raw.id or identity(raw.subject, raw.started or _said(facts))
     return replace(raw, id=name, facts=dict(sorted(facts.items())), sources=sources, members=members)
 
@@ -129,9 +134,9 @@ def _said(facts: Mapping[str, Fact]) -> str:
     return repr(sorted((f.name, f.value) for f in facts.values()))
 
 
-def _derived(facts: Mapping[str, Fact], specs: Mapping[str, FactSpec]) -> dict[str, Fact]:
+def _derived(facts: Mapping[str, Fact], sources: Sequence[Source], specs: Mapping[str, FactSpec]) -> dict[str, Fact]:
     found: dict[str, Fact] = {}
-    for name, (value, needs) in derive({n: f.value for n, f in facts.items()}).items():
+    for name, (value, needs) in derive({n: f.value for n, f in facts.items()}, _unread(sources)).items():
         if name not in specs:  # a knowledge base of one's own may know fewer facts
             continue
         inputs = [facts.get(n) or found[n] for n in needs if n in facts or n in found]
@@ -143,13 +148,19 @@ def _derived(facts: Mapping[str, Fact], specs: Mapping[str, FactSpec]) -> dict[s
     return found
 
 
+def _unread(sources: Sequence[Source]) -> frozenset[str]:
+    """Kinds and origins of sources that are there and could not be read; one that is absent has nothing to say."""
+    failed = {name for s in sources if s.state in FAILED for name in (s.kind, s.origin)}
+    return frozenset(failed - {name for s in sources if s.state == "ok" for name in (s.kind, s.origin)})
+
+
 def _merge(
     readings: Sequence[Reading], specs: Mapping[str, FactSpec]
 ) -> tuple[dict[str, Fact], tuple[Source, ...], tuple[Contradiction, ...]]:
     facts: dict[str, Fact] = {}
     contradictions: list[Contradiction] = []
     notes: dict[int, list[str]] = {}
-    for reading in sorted(readings, key=lambda r: _rank(r.source.kind)):
+    for reading in _in_order(readings):
         for raw in reading.facts:
             fact, note = _normal(raw, specs)
             if fact is None:
@@ -159,11 +170,16 @@ def _merge(
             elif reading.source.kind != "script" and _disagree(facts[fact.name].value, fact.value):
                 contradictions.append(Contradiction(facts[fact.name], fact))
     sources = tuple(
-        replace(r.source, note="; ".join(x for x in [r.source.note, *notes.get(id(r), [])] if x))
+        replace(r.source, note="; ".join(x for x in [r.source.note, *sorted(notes.get(id(r), []))] if x))
         for r in readings
         if r.source.kind != "profile"
     )
-    return facts, sources, tuple(contradictions)
+    return facts, sources, tuple(sorted(contradictions, key=lambda c: (c.kept.name, repr(c))))
+
+
+def _in_order(readings: Iterable[Reading]) -> list[Reading]:
+    """Readings, the preferred ones first: by kind, and within a kind by name, whatever was read first."""
+    return sorted(readings, key=lambda r: (_rank(r.source.kind), r.source.origin))
 
 
 def _rank(kind: str) -> int:
@@ -177,7 +193,7 @@ def _normal(fact: Fact, specs: Mapping[str, FactSpec]) -> tuple[Fact | None, str
         return None, f"{fact.name} is not in the vocabulary and was left out"
     value = _typed(fact.value, spec)
     if value is None:
-        return None, f"{fact.name} = {fact.value!r} is not a {spec.type} and was left out"
+        return None, f"{fact.name} = {_brief(fact.value)} is not a {spec.type} and was left out"
     if isinstance(value, bool | str):
         return replace(fact, value=value, unit=spec.unit), ""
     if fact.unit and fact.unit != spec.unit:  # no unit given: the canonical one is meant
@@ -193,12 +209,25 @@ def _normal(fact: Fact, specs: Mapping[str, FactSpec]) -> tuple[Fact | None, str
     return replace(fact, value=bounded + 0.0, unit=spec.unit), ""  # + 0.0 turns -0.0 into 0.0
 
 
+def _brief(value: Value) -> str:
+    """A value that does not fit, as far as a note has room for it."""
+    return repr(value[:SHOWN] if isinstance(value, str) else value if isinstance(value, bool) else _number(value))
+
+
 def _typed(value: Value, spec: FactSpec) -> Value | None:
     if spec.type == "number":
-        return float(value) if isinstance(value, float | int) and not isinstance(value, bool) else None
+        return _number(value) if isinstance(value, float | int) and not isinstance(value, bool) else None
     if spec.type == "bool":
         return value if isinstance(value, bool) else None
     return value if isinstance(value, str) and value else None
+
+
+def _number(value: float) -> float:
+    """As float64; a whole number beyond its range is infinite, and so left out like every infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _bounded(value: float, spec: FactSpec) -> float | None:
@@ -225,13 +254,14 @@ def _group(members: Sequence[Profile], specs: Mapping[str, FactSpec]) -> Iterabl
         ("ml.rank.step_time.spread", own),
         ("ml.rank.data_wait.spread", "ml.step.data_wait.exposed.fraction"),
     ):
-        seen = {m.subject: m.facts[of].value for m in members if of in m.facts}
-        values = {k: v for k, v in seen.items() if isinstance(v, float)}
-        if len(values) < 2:
+        seen = sorted((m.subject, v) for m in members if of in m.facts if isinstance(v := m.facts[of].value, float))
+        if len(seen) < 2:
             continue
-        worst = max(values, key=lambda k: values[k])
-        middle = statistics.median(values.values())
-        spread = values[worst] - middle
+        worst, most = max(seen, key=lambda pair: pair[1])  # of equally slow ones the first by name
+        middle = statistics.median(value for _, value in seen)
+        spread = most - middle
         if of == own:
             spread = spread / middle if middle > 0 else 0.0
-        yield Fact(name, spread, specs[name].unit, "training hook", worst)
+        fact, _ = _normal(Fact(name, spread, specs[name].unit, "training hook", worst), specs)
+        if fact:
+            yield fact

@@ -147,6 +147,34 @@ def test_what_stops_a_run_comes_first_then_gain_confidence_severity_and_name_and
     assert [f.rule.id for f in found] == ["d-severe", "e-gain", "a-severe", "c-severe", "b-sure", "a-hint"]
 
 
+def test_a_circle_of_explanations_hides_nothing() -> None:
+    one = dataclasses.replace(rule("one", "ml.step.time > 0.1"), explains=("two",))
+    two = dataclasses.replace(rule("two", "ml.step.time > 0.1"), explains=("three",))
+    three = dataclasses.replace(rule("three", "ml.step.time > 0.1"), explains=("one", "three"))
+
+    found = diagnosed(STARVED, engine_of(one, two, three))
+
+    assert found.verdict == "bottleneck"
+    assert {r for f in found.findings for r in (f.rule.id, *f.explains)} == {"one", "two", "three"}
+
+
+def test_a_disagreement_about_the_divisor_lowers_the_confidence_too() -> None:
+    fact = {"value": 0.788, "unit": "s", "origin": "hook"}
+    facts = {**STARVED, "ml.step.time.p95": 1.9}
+    document = {
+        "facts": facts,
+        "contradictions": [{"fact": "ml.step.time", "kept": fact, "other": {**fact, "value": 9}}],
+    }
+    ratio = engine_of(rule("ratio", "ml.step.time.p95 / ml.step.time > 2", confidence="high"))
+
+    alike, apart = (
+        diagnose(restore(read_document(d), KNOWLEDGE.facts), ratio).findings[0] for d in ({"facts": facts}, document)
+    )
+
+    assert (alike.confidence, apart.confidence) == ("high", "medium")
+    assert "disagree" in apart.confidence_reason.en
+
+
 def test_the_gain_comes_with_the_step_time_and_the_rate_that_it_would_give() -> None:
     gain = diagnosed({**STARVED, "ml.throughput.samples": 20.0}).findings[0].gain
 

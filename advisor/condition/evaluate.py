@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 
@@ -82,7 +83,7 @@ def _side(fact: str, over: str | None) -> Callable[[Values], float | None]:
         top, bottom = values.get(fact), values.get(over)
         if top is None or bottom is None or bottom == 0:
             return None
-        return top / bottom  # type: ignore[operator]
+        return _finite(top / bottom)  # type: ignore[operator]
 
     return ratio
 
@@ -90,9 +91,14 @@ def _side(fact: str, over: str | None) -> Callable[[Values], float | None]:
 def _scaled(fact: str, factor: float) -> Callable[[Values], float | None]:
     def side(values: Values) -> float | None:
         value = values.get(fact)
-        return None if value is None else factor * value  # type: ignore[operator]
+        return None if value is None else _finite(factor * value)  # type: ignore[operator]
 
     return side
+
+
+def _finite(value: float) -> float | None:
+    """What runs over the range of float64 is unknown, as at ingest."""
+    return value if math.isfinite(value) else None
 
 
 def left_value(condition: Condition, values: Values) -> Value | None:

@@ -33,6 +33,7 @@ def gpu_present(count: float | None, xid: float | None) -> bool | None:
 @formula(
     "derived.run.startup.fraction",
     optional=("run.duration", "ml.initialization.time", "process.uptime", "trace.gpu.idle.fraction"),
+    unless={"process.uptime": ("process",), "trace.gpu.idle.fraction": ("trace",)},
 )
 def startup(duration: float | None, init: float | None, age: float | None, traced: float | None) -> float | None:
     """Share of the observation before the first step: none in a trace of steps, nor of a process five times as old.
@@ -63,16 +64,16 @@ def gpu_idle(utilization: float) -> float:
 
 @formula(
     "hw.gpu.throttle.thermal.fraction",
-    optional=("hw.gpu.throttle.sw_thermal.fraction", "hw.gpu.throttle.hw_thermal.fraction"),
+    "hw.gpu.throttle.sw_thermal.fraction",
+    "hw.gpu.throttle.hw_thermal.fraction",
 )
-def thermal(software: float | None, hardware: float | None) -> float | None:
+def thermal(software: float, hardware: float) -> float:
     """Share of busy samples with a thermal clock-event reason, software or hardware (NVML reason bits 0x20, 0x40).
 
-    >>> thermal(0.4, None), thermal(None, None)
-    (0.4, None)
+    >>> thermal(0.4, 0.1)
+    0.4
     """
-    known = [x for x in (software, hardware) if x is not None]
-    return max(known) if known else None
+    return max(software, hardware)
 
 
 @formula("hw.gpu.power.limit.utilization", "hw.gpu.power", "hw.gpu.power.limit")
@@ -150,16 +151,16 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
     "config.model.parameters",
     "config.model.dtype",
     "torch.cuda.memory.allocated.peak",
-    optional=("config.distributed.world_size",),
+    "config.distributed.world_size",
 )
-def optimizer_states(name: str, parameters: float, dtype: str, peak: float, world: float | None) -> float | None:
+def optimizer_states(name: str, parameters: float, dtype: str, peak: float, world: float) -> float | None:
     """Moments of the Adam family over the allocated peak; not computed for several ranks, which may shard them.
 
-    >>> optimizer_states("AdamW", 1e9, "float32", 20e9, None), optimizer_states("SGD", 1e9, "float32", 20e9, None)
+    >>> optimizer_states("AdamW", 1e9, "float32", 20e9, 1), optimizer_states("AdamW", 1e9, "float32", 20e9, 8)
     (0.4, None)
     """
     count, size = _MOMENTS.get(name), _BYTES.get(dtype.removeprefix("torch."))
-    if count is None or size is None or peak <= 0 or (world or 1) > 1:
+    if count is None or size is None or peak <= 0 or world > 1:
         return None
     return min(1.0, count * size * parameters / peak)
 
@@ -257,17 +258,17 @@ def pcie_rate_ratio(width: float, gen: float, gen_max: float) -> float | None:
     "hw.gpu.pcie.utilization",
     "hw.gpu.pcie.link.gen",
     "hw.gpu.pcie.link.width",
-    optional=("hw.gpu.pcie.rx.rate", "hw.gpu.pcie.tx.rate"),
+    "hw.gpu.pcie.rx.rate",
+    "hw.gpu.pcie.tx.rate",
 )
-def pcie_use(gen: float, width: float, rx: float | None, tx: float | None) -> float | None:
+def pcie_use(gen: float, width: float, rx: float, tx: float) -> float | None:
     """Larger of the PCIe rates over the rate of the negotiated link.
 
-    >>> round(pcie_use(4, 16, 20e9, None), 3), pcie_use(4, 16, None, None), pcie_use(4, 0, 1e9, 1e9)
-    (0.635, None, None)
+    >>> round(pcie_use(4, 16, 20e9, 1e9), 3), pcie_use(4, 0, 1e9, 1e9)
+    (0.635, None)
     """
-    known = [x for x in (rx, tx) if x is not None]
     full = _LANE.get(int(gen), 0.0) * width
-    return max(known) / full if known and full > 0 else None
+    return max(rx, tx) / full if full > 0 else None
 
 
 @formula(
@@ -279,13 +280,17 @@ def pcie_use(gen: float, width: float, rx: float | None, tx: float | None) -> fl
 def cuda_major_gap(build: str, driver: str, available: bool | None) -> float | None:
     """Major CUDA versions the build is ahead of the driver; a forward-compatibility package can bridge it.
 
-    >>> cuda_major_gap("13.0", "12.8", False), cuda_major_gap("12.8", "13.0", True)
+    Whether one does is seen by CUDA being available; while that is unknown, so is a gap.
+
+    >>> cuda_major_gap("13.0", "12.8", False), cuda_major_gap("12.8", "13.0", None)
     (1.0, -1.0)
-    >>> cuda_major_gap("13.0", "12.8", True), cuda_major_gap("none", "12.8", False)
-    (0.0, None)
+    >>> cuda_major_gap("13.0", "12.8", True), cuda_major_gap("13.0", "12.8", None), cuda_major_gap("?", "12.8", False)
+    (0.0, None, None)
     """
     wanted, given = (re.match(r"(\d+)\.\d", text) for text in (build, driver))
     if not wanted or not given:
         return None
     gap = float(int(wanted[1]) - int(given[1]))
+    if gap > 0 and available is None:
+        return None
     return min(0.0, gap) if available else gap

@@ -8,6 +8,7 @@ from advisor.derive.formula import formula
 @formula(
     "process.cpu.usable.count",
     optional=("container.cpuset.count", "container.cpu.limit", "system.cpu.logical.count"),
+    unless={"container.cpuset.count": ("cgroup",)},
 )
 def usable_cpus(affinity: float | None, quota: float | None, logical: float | None) -> float | None:
     """CPUs the job may really use: the least of affinity mask, cgroup quota and machine (sched_getaffinity).
@@ -20,20 +21,11 @@ def usable_cpus(affinity: float | None, quota: float | None, logical: float | No
 
 
 @formula(
-    "derived.io.stall.measured.fraction",
-    "ml.step.data_wait.exposed.fraction",
-    optional=("system.io.stall.fraction",),
+    "derived.cpu.per_rank",
+    "process.cpu.usable.count",
+    optional=("config.distributed.local_world_size",),
+    unless={"config.distributed.local_world_size": ("training hook",)},
 )
-def measured_stall(_wait: float, stall: float | None) -> float:
-    """The stall of storage behind a wait for data, 0 where nothing measured it.
-
-    >>> measured_stall(0.3, 0.25), measured_stall(0.3, None)
-    (0.25, 0.0)
-    """
-    return stall or 0.0
-
-
-@formula("derived.cpu.per_rank", "process.cpu.usable.count", optional=("config.distributed.local_world_size",))
 def cpus_per_rank(usable: float, ranks: float | None) -> float:
     """CPUs for each rank on this host; one rank when nothing says otherwise.
 
@@ -46,6 +38,7 @@ def cpus_per_rank(usable: float, ranks: float | None) -> float:
 @formula(
     "derived.memory.available",
     optional=("system.memory.available", "container.memory.limit", "container.memory.usage"),
+    unless={"system.memory.available": ("/proc",), "container.memory.limit": ("cgroup",)},
 )
 def memory_available(host: float | None, limit: float | None, used: float | None) -> float | None:
     """Memory the job can still take: of the host or of its control group, whichever is less.
@@ -61,6 +54,7 @@ def memory_available(host: float | None, limit: float | None, used: float | None
 @formula(
     "derived.memory.available.fraction",
     optional=("system.memory.available.fraction", "container.memory.utilization"),
+    unless={"system.memory.available.fraction": ("/proc",), "container.memory.utilization": ("cgroup",)},
 )
 def memory_available_share(host: float | None, used: float | None) -> float | None:
     """Share of memory left, of the host or of the control group, whichever is less.
@@ -87,6 +81,7 @@ def memory_exhaustion(available: float, slope: float) -> float | None:
 @formula(
     "system.io.stall.fraction",
     optional=("system.pressure.io.full", "system.cpu.iowait.utilization", "system.cpu.logical.count"),
+    unless={"system.pressure.io.full": ("/proc/pressure",)},
 )
 def io_stall(full: float | None, iowait: float | None, cpus: float | None) -> float | None:
     """Share of time stalled on block I/O: PSI `full` where the kernel has it, else the time of one CPU in iowait.
@@ -100,6 +95,21 @@ def io_stall(full: float | None, iowait: float | None, cpus: float | None) -> fl
     if full is not None:
         return full
     return None if iowait is None or cpus is None else min(1.0, iowait * cpus)
+
+
+@formula(
+    "derived.io.stall.measured.fraction",
+    "ml.step.data_wait.exposed.fraction",
+    optional=("system.io.stall.fraction",),
+    unless={"system.io.stall.fraction": ("/proc/pressure", "/proc")},
+)
+def measured_stall(_wait: float, stall: float | None) -> float:
+    """The stall of storage behind a wait for data, 0 where nothing measured it.
+
+    >>> measured_stall(0.3, 0.25), measured_stall(0.3, None)
+    (0.25, 0.0)
+    """
+    return stall or 0.0
 
 
 @formula(

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from advisor.condition import parse
 from advisor.engine.gain import gain
 from advisor.engine.match import Engine, Match, ruled_out, supporting
 from advisor.models import (
@@ -58,13 +59,24 @@ def _hint(finding: Finding) -> bool:
 
 
 def _folded(rules: dict[str, Rule], static: set[str]) -> dict[str, str]:
-    """Explained rule -> the matched rule that explains it. Lint forbids circles, so a cause always remains."""
-    return {
-        other: rule.id
-        for rule in rules.values()
-        for other in rule.explains
-        if other in rules and (other in static or rule.id not in static)
-    }
+    """Explained rule -> the matched rule that explains it.
+
+    Lint forbids circles; in a knowledge base that was not linted, what would close one does not fold, so that a
+    cause always remains.
+    """
+    folded: dict[str, str] = {}
+    for rule in rules.values():
+        for other in rule.explains:
+            if other in rules and (other in static or rule.id not in static) and not _under(rule.id, other, folded):
+                folded[other] = rule.id
+    return folded
+
+
+def _under(rule: str, other: str, folded: dict[str, str]) -> bool:
+    """Whether `rule` is `other`, or is folded under it."""
+    while rule != other and rule in folded:
+        rule = folded[rule]
+    return rule == other
 
 
 def _order(finding: Finding) -> tuple[bool, bool, bool, float, int, int, int, str]:
@@ -143,7 +155,7 @@ def _confidence(rule: Rule, shown: Sequence[Evidence], profile: Profile, engine:
     What was read in the script is worth medium confidence beside a measurement and low without one.
     """
     terms = engine.knowledge.terms
-    facts = {e.fact for e in shown}
+    facts = {fact for e in shown for fact in parse(e.condition).facts}
     scripts = _scripts(profile)
     origins = dict.fromkeys(e.origin for e in shown if e.origin)
     if scripts:  # a derived fact may lean on both kinds

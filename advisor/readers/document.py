@@ -8,6 +8,7 @@ A tool may send a bare profile, with facts as plain numbers in their canonical u
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -58,7 +59,7 @@ class _Profile(_Document):
     id: str = Field(default="", max_length=64, pattern=r"^[A-Za-z0-9_-]*$")
     subject: str = Field(default="profile", max_length=2000)
     started: str = Field(default="", max_length=64)
-    duration_s: float | int = 0.0
+    duration_s: Annotated[float | int, Field(allow_inf_nan=False, ge=0, le=1e15)] = 0.0
     sources: list[_Source] = []
     series: dict[str, _Series] = {}
     members: Annotated[list[_Profile], Field(max_length=MAX_MEMBERS)] = []
@@ -73,8 +74,10 @@ def read_json(artefact: Artefact) -> object:
     """
     try:
         return json.loads(artefact.read(MAX_BYTES))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no text, no JSON, or a number of thousands of digits
         where = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
+        if type(error) is ValueError:
+            where = "a number has thousands of digits"
         raise InputError(
             f"{artefact.origin} is not JSON ({where}); give a profile or a diagnosis saved by advisor"
         ) from None
@@ -118,7 +121,7 @@ def _profile(p: _Profile) -> Profile:
         duration_s=float(p.duration_s),
         sources=tuple(Source(s.kind, s.origin, s.state, s.note) for s in p.sources),
         facts=facts,
-        series={n: Series(tuple(s.t), tuple(s.v)) for n, s in p.series.items()},
+        series={n: _drawable(s) for n, s in p.series.items()},
         members=tuple(_profile(m) for m in p.members),
         contradictions=tuple(Contradiction(_fact(c.fact, c.kept), _fact(c.fact, c.other)) for c in p.contradictions),
     )
@@ -131,4 +134,15 @@ def _fact(name: str, value: Any) -> Fact:
 
 
 def _number(value: Value) -> Value:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf  # which no fact may be
+
+
+def _drawable(series: _Series) -> Series:
+    """The points that have a place on a picture."""
+    points = [(t, v) for t, v in zip(series.t, series.v, strict=False) if math.isfinite(t) and math.isfinite(v)]
+    return Series(tuple(t for t, _ in points), tuple(v for _, v in points))
