@@ -222,6 +222,7 @@ def logging_exposed(logging: float, on_gpu: bool, idle: float | None) -> float |
     "derived.hotspot.exposed.fraction",
     "process.code.hotspot.fraction",
     optional=("run.gpu.used", "hw.gpu.idle.fraction"),
+    unless={"run.gpu.used": ("training hook",), "hw.gpu.idle.fraction": ("nvml",)},
 )
 def hotspot_exposed(hotspot: float, on_gpu: bool | None, idle: float | None) -> float:
     """Time in the busiest own function that costs step time: on a GPU that was watched, at most its idle share.

@@ -161,6 +161,12 @@ def speedup_without_wait(exposed: float) -> float | None:
     "derived.data_wait.logged.fraction",
     "ml.step.data_wait.logged.fraction",
     optional=("ml.step.data_wait.exposed.fraction", "trace.gpu.idle.fraction", "hw.gpu.utilization", "run.gpu.used"),
+    unless={
+        "ml.step.data_wait.exposed.fraction": ("training hook",),
+        "trace.gpu.idle.fraction": ("trace",),
+        "hw.gpu.utilization": ("nvml",),
+        "run.gpu.used": ("training hook",),
+    },
 )
 def logged_wait(
     logged: float, exposed: float | None, idle: float | None, busy: float | None, on_gpu: bool | None
