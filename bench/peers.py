@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "peers"
-TRACEML, NVITOP = "traceml_ai==0.5.0", "nvitop==1.7.2"
+TRACEML, NVITOP, ALLOC = "traceml_ai==0.5.0", "nvitop==1.7.2", "alloc==0.0.16"
 
 
 class Missing(Exception):
@@ -44,7 +44,7 @@ def python(requirement: str) -> Path:
 
 
 if __name__ == "__main__":
-    for peer in (TRACEML, NVITOP):
+    for peer in (TRACEML, NVITOP, ALLOC):
         try:
             print(peer, "runs under", python(peer))
         except Missing as missing:

@@ -10,56 +10,28 @@ import time
 from pathlib import Path
 
 import pytest
-from example_runs import ROOT, Scenario, check_facts, check_rule, check_twin, params
+from example_runs import check_facts, check_rule, check_twin, params
+
+from bench.accuracy.runs import ROOT
+from bench.accuracy.scenarios import SYSTEM, Scenario
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="limits.py needs root")
-FILES = "examples/file_per_sample.py --data {folder}"
-
-SCENARIOS = (
-    Scenario(
-        "cpu-quota", "examples/thread_oversubscription.py --healthy", "cgroup-cpu-throttled",
-        ("container.cpu.limit < 0.5", "container.cpu.throttled.fraction > 0.25"),
-        twin="", limits=("cpu --cpus 0.3", "cpu"),
-    ),
-    Scenario(
-        "memory-limit", "examples/feature_table.py", "page-cache-thrash",
-        ("container.memory.limit < 1e9", "system.paging.refault.rate > 5000", "process.disk.read.rate > 5e7",
-         "ml.step.data_wait.exposed.fraction > 0.3"),
-        limits=("memory --limit 600M", "memory --limit 600M"),
-    ),
-    Scenario(
-        "slow-disk", FILES, "io-wait-bound",
-        ("ml.step.data_wait.exposed.fraction > 0.3", "ml.dataloader.batch.cpu.fraction < 0.2"),
-        twin="", limits=("disk --read 3M", "disk"),
-    ),
-    Scenario(
-        "slow-fuse", FILES, "fuse-overhead",
-        ("ml.step.data_wait.exposed.fraction > 0.3", "ml.dataloader.batch.cpu.fraction < 0.2",
-         'process.data.filesystem.type == "fuse"'),
-        twin="", limits=("fuse --delay-ms 80", "fuse"),
-    ),
-    Scenario(
-        "slow-network", "examples/two_ranks.py", "comm-bound",
-        ("config.distributed.world_size == 2", 'comm.backend == "gloo"', "trace.comm.exposed.fraction > 0.1"),
-        twin="", limits=("network --rate 100mbit", "network"),
-    ),
-)  # fmt: skip
 
 
 @needs_root
-@pytest.mark.parametrize("scenario", params(SCENARIOS))
+@pytest.mark.parametrize("scenario", params(SYSTEM))
 def test_the_cause_is_measured(scenario: Scenario) -> None:
     check_facts(scenario)
 
 
 @needs_root
-@pytest.mark.parametrize("scenario", params(SCENARIOS))
+@pytest.mark.parametrize("scenario", params(SYSTEM))
 def test_the_cause_is_named_first(scenario: Scenario) -> None:
     check_rule(scenario)
 
 
 @needs_root
-@pytest.mark.parametrize("scenario", params(SCENARIOS))
+@pytest.mark.parametrize("scenario", params(SYSTEM))
 def test_the_healthy_twin_is_not_blamed(scenario: Scenario) -> None:
     check_twin(scenario)
 

@@ -26,7 +26,7 @@ def process(head: list[dict[str, Any]], groups: list[dict[str, Any]] | None = No
     loader = {
         "num_workers": 0, "batch_size": 8, "pin_memory": False, "persistent_workers": False, "prefetch_factor": None,
         "dataset": "Images", "length": 64, "iterable": False, "where": "/home/me/train.py:12", "loop": None,
-        "batches": 4, "no_grad": 0, "wall": 4.0, "cpu": 1.5, "timed": 3, "first_wall": 1.0,
+        "batches": 4, "no_grad": 0, "wall": 4.0, "cpu": 1.5, "delay": 0.3, "timed": 3, "first_wall": 1.0,
         "collate": 1.0, "first_collate": 0.4, "held": 0.0, "evaluating": 0, "probed": 0, "recorded": 0,
         "epochs": 1, "epoch_start": 0.0,
     }  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from advisor.collect import training
+from advisor.derive.loading import loader_cpu_share
 from advisor.models import Fact, Reading
 
 ROOT = Path(__file__).parent.parent
@@ -231,6 +232,46 @@ if __name__ == "__main__":
     assert facts[1]["ml.step.data_wait.time"] > facts[0]["ml.step.data_wait.time"] + 0.012
     assert done.value("run.rank") == 0
     assert "2 processes trained" in done.reading.source.note
+
+
+CROWDED = """
+import os, subprocess
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+rivals = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(3)]
+
+class Sleepy(Slow):
+    def __getitem__(self, index):
+        time.sleep(self.seconds)
+        return torch.ones(4), torch.zeros(1)
+
+try:
+    for x, y in DataLoader(LOADED, batch_size=8, num_workers=WORKERS):
+        train(x, y)
+        optimizer.step()
+finally:
+    for rival in rivals:
+        rival.kill()
+        rival.wait()
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("dataset", "computes"), [("Slow(48)", True), ("Sleepy(48)", False)])
+def test_waiting_for_a_crowded_cpu_is_no_waiting_for_data(
+    start: Start, workers: int, dataset: str, computes: bool
+) -> None:
+    text = SLOW_DATA + CROWDED.replace("LOADED", dataset).replace("WORKERS", str(workers))
+    done = start(text, OMP_NUM_THREADS="1")
+    assert done.status == 0, done.err
+    names = ("cpu_time", "time", "run_delay")
+    cpu, wall, delay = (done.value(f"ml.dataloader.batch.{name}") for name in names)
+    assert cpu + delay <= 1.1 * wall
+    share = loader_cpu_share(cpu, wall, delay)
+    assert share is not None
+    if computes:
+        assert cpu / wall < 0.5 < share  # rules take a half for the border, and three others want the same CPU
+    else:
+        assert share < 0.5
 
 
 def test_inference_is_told_from_training(start: Start) -> None:

@@ -81,31 +81,33 @@ def loader_facts(facts: Facts, loader: Mapping[str, Any], workers: Sequence[Mapp
     own = [w for w in workers if (w["dataset"], w["length"]) == (loader["dataset"], loader["length"])] or workers
     batch = _in_workers(own) if loader["num_workers"] else _in_process(loader)
     if batch is not None:
-        wall, cpu, collate = batch
+        wall, cpu, delay, collate = batch
         facts.add("ml.dataloader.batch.time", wall, "s", where)
         facts.add("ml.dataloader.batch.cpu_time", None if cpu is None else min(cpu, wall), "s", where)
+        facts.add("ml.dataloader.batch.run_delay", None if delay is None else min(delay, wall), "s", where)
         facts.share("ml.dataloader.collate.fraction", ratio(collate, wall), where)
 
 
-def _in_process(loader: Mapping[str, Any]) -> tuple[float, float | None, float] | None:
-    """Wall, CPU and collate seconds of a batch; the first is left out when there are more."""
+def _in_process(loader: Mapping[str, Any]) -> tuple[float, float | None, float | None, float] | None:
+    """Wall, CPU, run delay and collate seconds of a batch; the first is left out when there are more."""
     first = int(loader["batches"] > 1)
     batches = loader["batches"] - first
     if batches <= 0:
         return None
     wall = (loader["wall"] - first * loader["first_wall"]) / batches
     collate = (loader["collate"] - first * loader["first_collate"]) / batches
-    return wall, ratio(loader["cpu"], loader["timed"]), collate
+    return wall, ratio(loader["cpu"], loader["timed"]), ratio(loader["delay"], loader["timed"]), collate
 
 
-def _in_workers(workers: Sequence[Mapping[str, Any]]) -> tuple[float, float | None, float] | None:
+def _in_workers(workers: Sequence[Mapping[str, Any]]) -> tuple[float, float | None, float | None, float] | None:
     """The same over all workers, each process without its first batch; that one when there are no others."""
     batches = sum(w["batches"] for w in workers)
     if batches <= 0:
         firsts = [w["first"] for w in workers if w.get("first") is not None]
-        return (sum(firsts) / len(firsts), None, 0.0) if firsts else None
-    wall, cpu, collate = (sum(w.get(name, 0.0) for w in workers) / batches for name in ("wall", "cpu", "collate"))
-    return wall, cpu, collate
+        return (sum(firsts) / len(firsts), None, None, 0.0) if firsts else None
+    names = ("wall", "cpu", "delay", "collate")
+    wall, cpu, delay, collate = (sum(w.get(name, 0.0) for w in workers) / batches for name in names)
+    return wall, cpu, delay, collate
 
 
 def memory_facts(facts: Facts, snapshots: Sequence[Sequence[Any]]) -> None:

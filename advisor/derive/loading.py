@@ -9,14 +9,25 @@ from advisor.derive.formula import formula
 TINY_S = 1e-4  # seconds of a step per operation, above which the operation has work of its own
 
 
-@formula("ml.dataloader.batch.cpu.fraction", "ml.dataloader.batch.cpu_time", "ml.dataloader.batch.time")
-def loader_cpu_share(cpu: float, wall: float) -> float | None:
+@formula(
+    "ml.dataloader.batch.cpu.fraction",
+    "ml.dataloader.batch.cpu_time",
+    "ml.dataloader.batch.time",
+    optional=("ml.dataloader.batch.run_delay",),
+)
+def loader_cpu_share(cpu: float, wall: float, delay: float | None) -> float | None:
     """CPU time over wall time of loading a batch: near 1 the loader computes, near 0 it waits for storage.
 
-    >>> loader_cpu_share(0.1, 0.2)
-    0.5
+    Time for which it could have run, but other threads had the CPUs, is no part of either: it says how busy the
+    machine is, and nothing about the loader.
+
+    >>> loader_cpu_share(0.1, 0.2, None), loader_cpu_share(0.1, 0.5, 0.3)
+    (0.5, 0.5)
     """
-    return min(1.0, cpu / wall) if wall > 0 else None
+    able = wall - (delay or 0.0)
+    if wall <= 0:
+        return None
+    return min(1.0, cpu / able) if able > 0 else 1.0
 
 
 @formula(

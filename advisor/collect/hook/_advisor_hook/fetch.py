@@ -16,6 +16,7 @@ from typing import Any
 
 from . import output, stacks
 from .probe import Call, Probe, Timed, put, timed
+from .queued import run_delay
 
 _worker: Any = None  # torch's module of worker processes
 _totals: dict[str, dict[str, Any]] = {}
@@ -43,7 +44,7 @@ def bind(method: Callable[..., Any], fetcher: Any) -> Any:
     if key is None:
         key = vars(fetcher)["_advisor_key"] = _slot(fetcher, info)
         fetcher.collate_fn = Timed(fetcher.collate_fn, functools.partial(_bind_collate, _totals[key]))
-    return timed(plain, functools.partial(_count, key, thread_time(), perf_counter()))
+    return timed(plain, functools.partial(_count, key, thread_time(), run_delay(), perf_counter()))
 
 
 def _bind_collate(total: dict[str, Any], function: Callable[..., Any]) -> Any:
@@ -105,6 +106,7 @@ def _slot(fetcher: Any, info: Any) -> str:
         "batches": before.get("batches", 0),
         "wall": before.get("wall", 0.0),
         "cpu": before.get("cpu", 0.0),
+        "delay": before.get("delay", 0.0),
         "first": before.get("first"),
         "collate": before.get("collate", 0.0),
         "settled": before.get("collate", 0.0),  # without what the first batch of this process adds
@@ -115,8 +117,8 @@ def _slot(fetcher: Any, info: Any) -> str:
     return name
 
 
-def _count(key: str, cpu: float, start: float) -> None:
-    wall, cpu = perf_counter() - start, thread_time() - cpu
+def _count(key: str, cpu: float, delay: float, start: float) -> None:
+    wall, cpu, delay = perf_counter() - start, thread_time() - cpu, run_delay() - delay
     total = _totals[key]
     if key not in _warm:  # the first batch of every worker opens files and fills caches: kept apart
         _warm.add(key)
@@ -126,6 +128,7 @@ def _count(key: str, cpu: float, start: float) -> None:
         total["batches"] += 1
         total["wall"] += wall
         total["cpu"] += cpu
+        total["delay"] += delay
     now = perf_counter()
     if now - _written.get(key, 0.0) > 0.5:
         _written[key] = now

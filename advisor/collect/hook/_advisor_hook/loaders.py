@@ -17,7 +17,7 @@ PROBED = 64  # the batches whose autograd recording is looked at
 class Loader:
     """A place in the program that makes a DataLoader. Times are seconds, of the first batch apart from the others."""
 
-    NUMBERS = ("batches", "no_grad", "wall", "first_wall", "cpu", "timed", "collate", "first_collate", "held",
+    NUMBERS = ("batches", "no_grad", "wall", "first_wall", "cpu", "delay", "timed", "collate", "first_collate", "held",
                "evaluating", "probed", "recorded", "epochs", "epoch_start")  # fmt: skip
 
     def __init__(self, index: int, settings: dict[str, Any], made: str | None) -> None:
@@ -27,7 +27,7 @@ class Loader:
         self.facts = dict(settings, where=made, loop=None)
         self.asked_loop = False
         self.batches = self.no_grad = self.timed = self.evaluating = self.probed = self.recorded = self.epochs = 0
-        self.wall = self.cpu = self.first_wall = self.collate = self.first_collate = 0.0
+        self.wall = self.cpu = self.delay = self.first_wall = self.collate = self.first_collate = 0.0
         self.held = self.epoch_start = 0.0
         self.turn = self.drawn = self.look = 0  # batches asked for, batches given, and which of them is looked at next
         self.collating = 0.0  # of the batch that is being made
@@ -48,13 +48,14 @@ class Loader:
         """Whether to time the collating of the batch that is made now; else that of the last one stands for it."""
         return self.turn < OFTEN or self.turn % 4 == 0
 
-    def waited(self, wall: float, cpu: float | None, grad: bool, collate: float) -> None:
-        """One batch has arrived; `cpu` is None when its CPU time was not asked for."""
+    def waited(self, wall: float, spent: tuple[float, float] | None, grad: bool, collate: float) -> None:
+        """One batch has arrived; `spent` is None when the kernel was not asked what the thread did."""
         if not self.batches:
             self.first_wall, self.first_collate = wall, collate
-        elif cpu is not None:
+        elif spent is not None:
             self.timed += 1
-            self.cpu += cpu
+            self.cpu += spent[0]
+            self.delay += spent[1]
         self.batches += 1
         self.wall += wall
         self.collate += collate

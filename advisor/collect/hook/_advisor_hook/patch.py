@@ -18,6 +18,7 @@ from typing import Any
 
 from . import extras, fail, fetch, phases, probe_loader, stacks, steps
 from .probe import Probe, Timed, put, take_out, then
+from .queued import run_delay
 
 
 def apply(module: types.ModuleType) -> None:
@@ -88,8 +89,8 @@ class Next:
                 loader.begun(sys._getframe(1))
             if not loader.trains or recorder.evaluated is not None:
                 recorder.asked(loader)
-            cpu = thread_time() if loader.in_process and loader.samples_cpu() else None
-            after = functools.partial(_waited, instance, loader, cpu, perf_counter())
+            before = (thread_time(), run_delay()) if loader.in_process and loader.samples_cpu() else None
+            after = functools.partial(_waited, instance, loader, before, perf_counter())
             return map(after, map(self.method, (instance,))).__next__
         except Exception as error:
             fail("measuring DataLoader.__next__", error)
@@ -116,12 +117,13 @@ def _iterating(loader: Any, start: float, iterator: Any) -> Any:
     return iterator
 
 
-def _waited(iterator: Any, loader: Any, cpu: float | None, start: float, batch: Any) -> Any:
+def _waited(iterator: Any, loader: Any, before: tuple[float, float] | None, start: float, batch: Any) -> Any:
     now = perf_counter()
     try:
         recorder = steps.recorder
         if not recorder.stopped:
-            recorder.waited(loader, start, now, None if cpu is None else thread_time() - cpu)
+            spent = None if before is None else (thread_time() - before[0], run_delay() - before[1])
+            recorder.waited(loader, start, now, spent)
             making = vars(iterator)["_advisor_new"]
             if making is not None:
                 vars(iterator)["_advisor_new"] = None

@@ -114,10 +114,13 @@ class Recorder:
         if loader.probed < PROBED and (evaluating or not self.ends):
             loader.probe(self.backwards)
 
-    def waited(self, loader: Loader, start: float, now: float, cpu: float | None) -> None:
-        """A batch that was asked for at `start` arrived; `cpu` seconds of this thread went into it, if known."""
+    def waited(self, loader: Loader, start: float, now: float, spent: tuple[float, float] | None) -> None:
+        """A batch that was asked for at `start` arrived.
+
+        `spent` are the seconds for which this thread ran and waited for a CPU meanwhile, if known.
+        """
         busy = self.device_busy() if self.cuda else None
-        self.events.append((BATCH, get_ident(), now, loader, start, cpu, self.grad(), busy, loader.collating))
+        self.events.append((BATCH, get_ident(), now, loader, start, spent, self.grad(), busy, loader.collating))
         if self.first_end is None and now >= self.due:
             self._write()
         elif len(self.events) > EVENTS:
@@ -205,8 +208,8 @@ class Recorder:
             kind, thread, now = event[:3]
             step = self._of(thread)
             if kind == BATCH:
-                loader, start, cpu, grad, busy, collate = event[3:]
-                loader.waited(now - start, cpu, grad, collate)
+                loader, start, spent, grad, busy, collate = event[3:]
+                loader.waited(now - start, spent, grad, collate)
                 step.arrived(loader, now - start, now, busy)
             elif kind == BACKWARD:
                 step.backward_ended(event[3], event[4], now)
