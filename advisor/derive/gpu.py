@@ -86,6 +86,31 @@ def power_share(power: float, limit: float) -> float | None:
     return min(1.0, power / limit) if limit > 0 else None
 
 
+# The highest SM clock in MHz by model (NVIDIA data sheets): exporters tell the clock, hardly any the most it can be.
+_CLOCK = {"V100-SXM": 1530, "T4": 1590, "A100": 1410, "A30": 1440, "A10": 1695, "H100 PCIe": 1755,
+          "H100 80GB HBM3": 1980, "H200": 1980, "L40S": 2520, "L4": 2040}  # fmt: skip
+
+
+@formula("hw.gpu.clock.sm.ratio", "hw.gpu.clock.sm", "hw.gpu.model")
+def clock_by_model(clock: float, model: str) -> float | None:
+    """The SM clock over the highest one of the model, where the driver was not asked for that.
+
+    >>> clock_by_model(990e6, "NVIDIA H100 80GB HBM3"), clock_by_model(990e6, "NVIDIA GeForce RTX 4090")
+    (0.5, None)
+    """
+    words = model.split()
+    most = next((mhz for name, mhz in _CLOCK.items() if name in model and (" " in name or _word(name, words))), None)
+    return min(1.0, clock / (most * 1e6)) if most else None
+
+
+def _word(name: str, words: list[str]) -> bool:
+    """Whether a name is a word of the model, perhaps with a form behind it: A100-SXM4-80GB, but not A1000."""
+    return any(
+        word == name or word.startswith(f"{name}-") or (name.endswith("SXM") and word.startswith(name))
+        for word in words
+    )
+
+
 @formula("derived.gpu.clock.loss.fraction", "hw.gpu.clock.sm.ratio")
 def clock_loss(ratio: float) -> float:
     """Upper bound on what lower clocks cost: compute-bound time scales with the SM clock.

@@ -158,6 +158,30 @@ def missing_workers(needed: float, by_cpu: float, configured: float) -> float:
     return _carried(needed, by_cpu, by_cpu) - configured
 
 
+@formula(
+    "ml.step.data_wait.exposed.fraction",
+    "ml.step.data_wait.logged.fraction",
+    "hw.gpu.idle.fraction",
+)
+def exposed_wait(logged: float, idle: float) -> float:
+    """The wait that a program prints, as far as the GPU was idle: what queued work hides costs nothing.
+
+    >>> exposed_wait(0.6, 0.45), exposed_wait(0.3, 0.5)
+    (0.45, 0.3)
+    """
+    return min(logged, idle)
+
+
+@formula("derived.step.skipped.fraction", "ml.step.skipped.count", "ml.step.count")
+def skipped_share(skipped: float, steps: float) -> float | None:
+    """Share of the steps whose update was thrown away: they were computed for nothing.
+
+    >>> skipped_share(30.0, 100.0), skipped_share(1.0, 0.0)
+    (0.3, None)
+    """
+    return min(1.0, skipped / steps) if steps > 0 else None
+
+
 @formula("derived.speedup.without_data_wait", "ml.step.data_wait.exposed.fraction")
 def speedup_without_wait(exposed: float) -> float | None:
     """Amdahl's bound: step time over step time without the exposed data wait.

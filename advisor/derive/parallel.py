@@ -49,6 +49,41 @@ def microbatches_for_a_tenth(stages: float, virtual: float | None) -> float | No
     return float(math.ceil(9 * (stages - 1) / (virtual or 1.0))) if stages > 1 else None
 
 
+# Bytes per second that all NVLinks of a card send (NVIDIA data sheets: half of what they give for both directions).
+_NVLINK = {"V100-SXM": 150e9, "A100-SXM": 300e9, "H100 80GB HBM3": 450e9, "H200": 450e9, "B200": 900e9}
+
+
+@formula(
+    "comm.busbw.ratio",
+    "comm.busbw",
+    optional=(
+        "config.distributed.nodes",
+        "hw.gpu.model",
+        "comm.transport",
+        "hw.network.rdma.rate",
+        "system.network.link.speed",
+    ),
+)
+def busbw_over_link(
+    bus: float, nodes: float | None, model: str | None, path: str | None, rdma: float | None, ethernet: float | None
+) -> float | None:
+    """Bus bandwidth over the rate of the slowest link on its way: NVLink in one node, the adapters between nodes.
+
+    >>> busbw_over_link(225e9, 1, "NVIDIA H100 80GB HBM3", None, None, None)
+    0.5
+    >>> busbw_over_link(5e9, 2, None, "NET/IB", 5e10, None)
+    0.1
+    >>> busbw_over_link(5e9, 2, None, "NET/Socket", 5e10, 12.5e9), busbw_over_link(5e9, 2, None, "NET/IB", None, None)
+    (0.4, None)
+    """
+    inside = next((rate for name, rate in _NVLINK.items() if name in (model or "")), None)
+    if nodes is None:
+        return None
+    outside = ethernet if path == "NET/Socket" else rdma
+    link = inside if nodes <= 1 else outside and min(outside, inside or outside)
+    return bus / link if link else None
+
+
 @formula("derived.rank.straggler.fraction", "ml.rank.step_time.spread")
 def straggler_share(spread: float) -> float:
     """Share of the slowest rank's compute time beyond the median: (slowest-median)/slowest = s/(1+s).

@@ -22,6 +22,16 @@ def queue_share(queue: float, ttft: float) -> float | None:
     return min(1.0, queue / ttft) if ttft > 0 else None
 
 
+@formula("gen_ai.server.queue.fraction", "gen_ai.server.queue.time", "gen_ai.server.request.duration", "run.framework")
+def queue_share_whole(queue: float, duration: float, framework: str) -> float | None:
+    """The same where an answer comes in one piece, as Triton's do: the first token is the last.
+
+    >>> queue_share_whole(1.5, 2.0, "triton"), queue_share_whole(1.5, 2.0, "vllm")
+    (0.75, None)
+    """
+    return min(1.0, queue / duration) if framework == "triton" and duration > 0 else None
+
+
 @formula("derived.serving.queue.fraction", "gen_ai.server.queue.time", "gen_ai.server.request.duration")
 def queue_of_request(queue: float, duration: float) -> float | None:
     """Queue time over end-to-end request time: at most this can be won back by not waiting.

@@ -19,7 +19,8 @@ def blinded(knowledge: Knowledge, owners: Mapping[str, str]) -> dict[str, frozen
         source -> rule ids. A rule that also needs a trace or a server's metrics is blind without them anyway, and
         is nobody's here.
     """
-    given = {fact: owner for fact, owner in owners.items() if fact not in {f.name for f in FORMULAS}}
+    follows = {f.name for f in FORMULAS if owners.keys() >= set(f.needs)}
+    given = {fact: owner for fact, owner in owners.items() if fact not in follows}
     everything = decidable(knowledge, given)
     return {
         source: everything - decidable(knowledge, (fact for fact, owner in given.items() if owner != source))

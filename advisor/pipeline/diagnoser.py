@@ -138,7 +138,9 @@ class Diagnoser:
 
     def _onto(self, before: Profile, later: Profile) -> Diagnosis:
         """Both profiles as one; of two facts the later one stands, and what follows from facts is worked out anew."""
-        derived = {formula.name for formula in FORMULAS}
+        # What also is measured and does not follow from what is known here was measured.
+        facts = before.facts.keys() | later.facts.keys()
+        derived = {formula.name for formula in FORMULAS if facts >= set(formula.needs)}
         known = {n: f for n, f in before.facts.items() if n not in derived and n != "run.duration"}
         joined = replace(
             later,

@@ -100,6 +100,8 @@ def watched(line: Sequence[str], variables: Mapping[str, str], program: str) -> 
     finally:
         for thread in threads:
             thread.join(10)
+        if process.stdout and not threads[0].is_alive():
+            process.stdout.close()
     said = "".join(text for _, text in told)
     if process.returncode:
         raise Failed(f"exit status {process.returncode}: {last_line(said)}")

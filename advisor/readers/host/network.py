@@ -10,7 +10,7 @@ from advisor.readers.host.part import Part, Shared, mean, number, tables
 from advisor.readers.metrics.node import LEAST_SEGMENTS, LINKS_LEFT_OUT
 from advisor.readers.rows import Row, row, share
 
-MEGABIT = 1e6 / 8
+MEGABIT, GBIT = 1e6 / 8, 1e9 / 8
 PORT = re.compile(r"^[ \t]{0,12}(?:Port \d{1,3}:|Infiniband device '[^'\n]{1,40}' port \d{1,3} status:)", re.MULTILINE)
 
 
@@ -90,6 +90,7 @@ def ports(part: Part, _: Shared) -> Iterator[Row]:
             active.append((f"{types[-1] if types else ''} {layer[1] if layer else ''}", value))
     if active or down:
         yield row("hw.network.rdma.port.active", not down, "{bool}", down[0] if down else None)
+    yield row("hw.network.rdma.rate", sum(rate for _, rate in active) * GBIT or None, "By/s")
     best: dict[str, list[float]] = {}
     for kind, value in active:
         best.setdefault(kind, []).append(value)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from advisor.errors import InputError
 from advisor.readers.artefact import Artefact, Tick
+from advisor.readers.log.across import apart
 from advisor.readers.log.finders import FINDERS
 from advisor.readers.log.log import load
 from advisor.readers.told import Told, together
@@ -34,4 +35,4 @@ def read(artefacts: Sequence[Artefact], tick: Tick) -> list[Told]:
         raise InputError(
             f"{shown} is text in which nothing is known; what can be read is listed by `advisor diagnose --help`"
         )
-    return [together(told)]
+    return [together([*told, *apart(told)])]

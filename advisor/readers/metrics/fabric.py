@@ -39,6 +39,7 @@ def _ports(w: Window) -> Iterator[Row]:
     down = next((key for key, state in states.items() if state != ACTIVE), None)
     if states:
         yield row("hw.network.rdma.port.active", down is None, "{bool}", None if down is None else _port(down))
+    yield row("hw.network.rdma.rate", w.level("node_infiniband_rate_bytes_per_second"), "By/s")
     yield row("hw.network.rdma.tx.rate", w.rate("node_infiniband_port_data_transmitted_bytes"), "By/s")
     for name, counter, unit in _ERRORS:
         yield from _worst(name, unit, w.latest(f"node_infiniband_{counter}"), 1.0)

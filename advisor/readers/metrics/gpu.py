@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from advisor.readers.metrics.gpu_facts import Gpu, State, extreme, gpu_facts, percentiles
+from advisor.readers.metrics.gpu_facts import BUSY, Gpu, State, extreme, gpu_facts, percentiles
 from advisor.readers.metrics.gpu_names import DCGM, THROTTLES, TRITON
 from advisor.readers.metrics.gpu_states import (
     BLANK,
@@ -36,6 +36,7 @@ def dcgm(w: Window) -> Iterator[Row]:
     _renamed_utilization(w, gpu_of, pages)
     states = over(pages)
     yield from _dcgm_about(w)
+    yield row("run.gpu.used", True if any(s.get("util", 0.0) > BUSY for s in states.values()) else None, "{bool}")
     yield from gpu_facts({gpu: _framebuffer(state) for gpu, state in states.items()})
     yield from percentiles(pages)
     yield from _dcgm_throttles(w, gpu_of, pages)

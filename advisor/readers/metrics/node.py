@@ -135,7 +135,9 @@ def _filesystems(w: Window) -> Iterator[Row]:
             used[key] = taken / (taken + room) if taken + room > 0 else 0.0
     if used:
         fullest = max(used, key=lambda key: used[key])
-        yield share("system.filesystem.utilization", used[fullest], dict(fullest).get("mountpoint"))
+        labels = dict(fullest)
+        yield share("system.filesystem.utilization", used[fullest], labels.get("mountpoint"))
+        yield row("system.filesystem.type", labels.get("fstype"), "{string}", labels.get("mountpoint"))
     inodes, left = w.latest("node_filesystem_files"), w.latest("node_filesystem_files_free")
     shares = {key: left[key] / inodes[key] for key in used if inodes.get(key, 0.0) > 0 and key in left}
     if shares:

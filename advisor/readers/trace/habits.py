@@ -87,6 +87,8 @@ def _optimizer(work: Work) -> Iterator[Row]:
     tensors = _tensors(work)
     kernels = float((launched & (work.gpu.kind == KERNEL) & work.window.holds(work.launched())).sum())
     yield row("trace.optimizer.kernels_per_param", kernels / len(steps) / tensors if tensors else None, "{kernel}")
+    # An optimizer that runs kernels has its state on the GPU; one that is offloaded steps on the CPU.
+    yield row("config.offload", False if kernels else None, "{bool}")
     zeroed = _launched_in(work, work.noted(_ZERO))
     busy = work.when(work.every).within(work.window.spans)
     if busy:

@@ -30,7 +30,10 @@ _TABLE_ROW = re.compile(
 )
 _RANK_ROW = re.compile(r"\s{1,40}rank +\d{1,6}: (\d{1,12}\.\d+)\s{0,9}$")
 _TIMER = re.compile(r"([A-Za-z][A-Za-z0-9 /_-]{0,60}): (\d{1,12}(?:\.\d{1,6})?)")
-_MEMORY = re.compile(r"\] \(after \d+ iterations\) memory \(MB\) \|[^\n]{0,60}?max allocated: (\d+(?:\.\d+)?)")
+_MEMORY = re.compile(
+    r"\] \(after \d+ iterations\) memory \(MB\) \|[^\n]{0,60}?max allocated: (\d+(?:\.\d+)?)"
+    r"(?:[^\n]{0,60}? max reserved: (\d+(?:\.\d+)?))?"
+)
 _PARAMETERS = re.compile(r"number of parameters on \(tensor, pipeline\) model parallel rank \((\d+), (\d+)\): (\d+)")
 MAX_LINES = 400_000
 
@@ -190,6 +193,7 @@ def _shares(lines: Sequence[_Line], step: float, where: str) -> Iterator[Row]:
     yield share("ml.step.backward.fraction", part("backward-compute", "backward"), where)
     yield share("ml.step.optimizer.fraction", part("optimizer"), where)
     yield share("ml.step.gradient_sync.fraction", part(*_GRADIENTS), where)
+    yield share("trace.comm.exposed.fraction", part(*_GRADIENTS), where)  # these timers begin where backward ends
     if part(*_RECEIVES) is not None:
         waits = [part(name) for name in (*_RECEIVES, *_DRAIN)]
         told = [wait for wait in waits if wait is not None]
@@ -221,10 +225,13 @@ def _outside(timers: Sequence[tuple[int, Mapping[str, float]]], stepping: float,
 
 
 def _memory(log: Log) -> Iterator[Row]:
-    told = [(float(m[1]), m.start()) for m in _MEMORY.finditer(log.text)]
+    told = [(float(m[1]), float(m[2] or 0.0), m.start()) for m in _MEMORY.finditer(log.text)]
     if told:
-        most, at = max(told)
+        most, reserved, at = max(told)
         yield row("torch.cuda.memory.allocated.peak", most, "MiBy", log.where(at))
+        if reserved:
+            yield row("torch.cuda.memory.reserved.peak", reserved, "MiBy", log.where(at))
+            yield share("torch.cuda.memory.reserved_unused.fraction", 1 - most / reserved, log.where(at))
 
 
 def _batch(lines: Sequence[_Line]) -> Iterator[Said]:

@@ -20,8 +20,8 @@ _VALUE = r"""["']?(?:\s?\.{2,}\s|\s{0,4}[:=]\s{0,4}|[ \t]{1,4}(?=\d))["']?(?:tor
 MAX_LINES = 50_000
 _HINTS = (
     "size", "batch", "workers", "degree", "fp16", "bf16", "float16", "dtype", "checkpoint", "recompute", "ptim",
-    "overlap_", "interval", "logging_steps", "compile", "backend", "zero", "seq", "parameters", "trained", "micro",
-    "pin_memory", "unused", "ccumulat", "deepspeed", "length", "persistent",
+    "nodes", "overlap_", "interval", "logging_steps", "compile", "backend", "zero", "seq", "parameters", "trained",
+    "micro", "pin_memory", "unused", "ccumulat", "deepspeed", "length", "persistent",
 )  # fmt: skip
 # Characters that a name is not a part of a longer name after.
 _START = r"(?<![A-Za-z0-9_./])(?:--)?"
@@ -74,6 +74,7 @@ def _virtual(text: str) -> float | None:
 _B, _STRING = "{bool}", "{string}"
 SETTINGS: tuple[Setting, ...] = (
     Setting("world[_ ]size|dist_world_size|distributed_world_size", "config.distributed.world_size", "{rank}", _count),
+    Setting("nnodes|num_nodes", "config.distributed.nodes", "{host}", _count),
     Setting("tensor[-_]model[-_]parallel[-_]size|tensor-model-parallel size|tensor_parallel_degree"
             "|model_parallel_size", "config.tensor_parallel.size", "{gpu}", _count),
     Setting("pipeline[-_]model[-_]parallel[-_]size|pipeline-model-parallel size|pipe[-_]parallel[-_]size"
@@ -123,6 +124,7 @@ _OFFLOAD = re.compile(
 _STAGE = re.compile(r"ZeRO stage (\d)\b|\"stage\"\s{0,3}:\s{0,3}(\d)\b|\bstage=(\d)\b")
 _GPU = {
     "GPU available:": re.compile(r"GPU available: (?:True|False)[^\n]{0,40}?, used: (True|False)"),
+    "CUDA capacity:": re.compile(r"(CUDA capacity): [^\n]{1,80} with [\d.]{1,12}GiB memory"),
     "device: cuda": re.compile(r"(device: cuda)"),
     "memory (MB)": re.compile(r"\(after \d+ iterations\) (memory) \(MB\)"),
     "see_memory_usage]": re.compile(r"see_memory_usage\] (MA) \d"),
