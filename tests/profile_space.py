@@ -146,6 +146,7 @@ def _pools() -> dict[str, tuple[Value, ...]]:
         for case in CASES[rule.id]:
             for name, value in case.facts.items():
                 pools[name].setdefault(value)
+    pools["hw.gpu.model"].setdefault("NVIDIA H100 80GB HBM3")  # a model whose clocks and links are known
     for name in origins_of(frozenset(MADE)) - pools.keys():  # inputs of formulas that no rule and no case names
         numbers = _in_range([0.0, 0.01, 0.1, 0.5, 1.0, 2.0, 8.0, 64.0, 1e9], KNOWLEDGE.facts[name])
         plain: dict[str, list[Value]] = {"bool": [False, True], "number": list(numbers)}

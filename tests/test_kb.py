@@ -107,7 +107,13 @@ ELSEWHERE = [
     ("facts.yaml", "  - name: run.phase\n", "  - name: run.phase\n    better: lower\n", 1, "is no measured number"),
     ("facts.yaml", "    covers: [\n", "    covers: [no.such,\n", 0, "unknown fact 'no.such'"),
     ("facts.yaml", "  - name: run.phase\n", "  - name: run.phase\n    working: {en: x, zh: 甲}\n", 0, "by no formula"),
-    ("facts.yaml", '    working: {en: "CPU time of a batch / its wall time",', "    #", -5, "needs 'working:'"),
+    (
+        "facts.yaml",
+        '    working: {en: "CPU time of a batch / (its wall time - its wait for a CPU)",',
+        "    #",
+        -5,
+        "needs 'working:'",
+    ),
     ("facts.yaml", "    sources: [torch-utils-data]", "    sources: [no-such-source]", 0, "'no-such-source'"),
     ("facts.yaml", "minutes: 1\n", "minutes: soon\n", 0, "minutes"),
     ("topics.yaml", "    group: hardware.compute\n", "    group: 7\n", 0, "group: Input should be"),
@@ -150,7 +156,7 @@ def test_every_term_exists_and_is_used() -> None:
     code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "advisor").rglob("*.py"))
     named = set(re.findall(r"""["']([a-z_]+\.[a-z_.]+)["']""", code))
     composed = ("severity.", "confidence.", "effort.", "state.", "status.", "step.", "lede.", "decline.", "origin.",
-                "fate.", "judgement.")  # fmt: skip
+                "fate.", "judgement.", "lack.")  # fmt: skip
     terms = set(load().terms)
 
     asked = set(re.findall(r"""(?:term\(|terms\[)f?["']([a-z_]+\.[a-z_]+)["']""", code))

@@ -63,6 +63,20 @@ def gpu_idle(utilization: float) -> float:
 
 
 @formula(
+    "ml.step.data_wait.exposed.fraction",
+    "ml.step.data_wait.logged.fraction",
+    "hw.gpu.idle.fraction",
+)
+def exposed_wait(logged: float, idle: float) -> float:
+    """The wait that a program prints, as far as the GPU was idle: what queued work hides costs nothing.
+
+    >>> exposed_wait(0.6, 0.45), exposed_wait(0.3, 0.5)
+    (0.45, 0.3)
+    """
+    return min(logged, idle)
+
+
+@formula(
     "hw.gpu.throttle.thermal.fraction",
     "hw.gpu.throttle.sw_thermal.fraction",
     "hw.gpu.throttle.hw_thermal.fraction",

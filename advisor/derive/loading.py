@@ -158,20 +158,6 @@ def missing_workers(needed: float, by_cpu: float, configured: float) -> float:
     return _carried(needed, by_cpu, by_cpu) - configured
 
 
-@formula(
-    "ml.step.data_wait.exposed.fraction",
-    "ml.step.data_wait.logged.fraction",
-    "hw.gpu.idle.fraction",
-)
-def exposed_wait(logged: float, idle: float) -> float:
-    """The wait that a program prints, as far as the GPU was idle: what queued work hides costs nothing.
-
-    >>> exposed_wait(0.6, 0.45), exposed_wait(0.3, 0.5)
-    (0.45, 0.3)
-    """
-    return min(logged, idle)
-
-
 @formula("derived.step.skipped.fraction", "ml.step.skipped.count", "ml.step.count")
 def skipped_share(skipped: float, steps: float) -> float | None:
     """Share of the steps whose update was thrown away: they were computed for nothing.
