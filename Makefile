@@ -8,7 +8,7 @@ PORT ?= 8321
 # these measure how programs run: nothing else may run beside them
 TIMED := tests/test_end_to_end.py tests/test_examples.py tests/test_examples_system.py
 
-.PHONY: run test test-examples fuzz bench-traces lint bench setup setup-dev browser clean
+.PHONY: run test test-examples fuzz accuracy bench-traces lint bench setup setup-dev browser clean
 
 run: setup
 	$(BIN)/advisor diagnose --seconds 5
@@ -45,6 +45,11 @@ bench: setup-dev
 bench-traces: setup-dev
 	$(BIN)/python bench/trace_read.py --mb 540 --rounds 1
 	$(BIN)/python bench/trace_read.py --mb 1600 --rounds 1
+
+# how often advisor is right, beside its peers: planted causes run for real three times, recordings, healthy systems;
+# takes two hours, nothing else may run beside it, and what it measured is published in the README
+accuracy: setup-dev
+	$(BIN)/python bench/accuracy --write README.md
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
