@@ -61,7 +61,7 @@ def knowledge() -> Knowledge:
     topic = Topic("dataloader_bottleneck", "data", title, text, phrases=("slow loader",))
     words = [*(f"severity.{s}" for s in SEVERITIES), "status.stable"]
     terms = {key: Text(key.partition(".")[2], key.partition(".")[2]) for key in words}
-    return Knowledge("2026.1", "abc", {}, {RULE_ID: rule}, {topic.id: topic}, {reference.id: reference}, {}, (), terms)
+    return Knowledge("2026.1", "abc", {}, {RULE_ID: rule}, {topic.id: topic}, {reference.id: reference}, {}, (), terms, {})
 
 
 def profile(id_: str, subject: str, minutes: int) -> Profile:

@@ -12,7 +12,7 @@ import functools
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from advisor.models import Faq, Knowledge, Rule, Scored, Topic
@@ -21,6 +21,7 @@ K1, B = 1.2, 0.6
 TECHNICAL = 1.6
 MIN_REPAIR = 5  # shorter words have too many neighbours to guess
 BESIDE = 0.5
+WORDS = 4.0  # what words that fit fully add to the logarithm of a topic's probability
 SURE = 9.0  # a BM25 score that is as good as certain; scores are shown as score / (score + SURE)
 _WORD = re.compile(r"[a-z][a-z0-9_+.-]*[a-z0-9]|[a-z]|\d+(?:\.\d+)?|[\u3400-\u9fff]+")
 _STOP = frozenset(
@@ -131,8 +132,32 @@ class Index:
         return next(iter(difflib.get_close_matches(token, self._words, n=1, cutoff=0.8)), token)
 
 
-def topic_scores(hits: Sequence[Hit], knowledge: Knowledge, limit: int = 5) -> tuple[Scored, ...]:
-    """The best topics: the best hit of each, plus a little for every further one; at least `limit` of them.
+def topic_scores(
+    hits: Sequence[Hit], knowledge: Knowledge, trained: Mapping[str, float] | None = None, limit: int = 5
+) -> tuple[Scored, ...]:
+    """The best topics with their probabilities; at least `limit` of them.
+
+    Args:
+        hits: what words found.
+        knowledge: the topics.
+        trained: the logarithm of each topic's probability by the topic model; without it the score of the words
+            stands alone, on the same scale from 0 to 1.
+        limit: how many.
+    """
+    found = _by_words(hits)
+    if trained is None:
+        scores = found
+    else:
+        joined = {t: p + WORDS * found.get(t, 0.0) for t, p in trained.items() if t in knowledge.topics}
+        scores = {t: math.exp(p) for t, p in zip(joined, log_softmax(list(joined.values())), strict=True)}
+    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:limit]
+    scored = [Scored(topic, round(score, 3)) for topic, score in ranked]
+    rest = (t for t in knowledge.topics if t not in dict(ranked))
+    return tuple([*scored, *(Scored(t, 0.0) for t in rest)][:limit])
+
+
+def _by_words(hits: Sequence[Hit]) -> dict[str, float]:
+    """Topic -> score from 0 to 1: its best hit, plus a little for every further one.
 
     A rule's long text matches many words by chance, so it counts half of what a topic's own phrases count.
     """
@@ -141,10 +166,18 @@ def topic_scores(hits: Sequence[Hit], knowledge: Knowledge, limit: int = 5) -> t
         for topic in hit.topics:
             gathered[topic].append(hit.score * (1.0 if hit.kind == "topic" else BESIDE))
     raw = {topic: max(s) + 0.15 * (sum(s) - max(s)) for topic, s in gathered.items()}
-    ranked = sorted(raw.items(), key=lambda item: (-item[1], item[0]))[:limit]
-    scored = [Scored(topic, round(score / (score + SURE), 3)) for topic, score in ranked]
-    rest = (t for t in knowledge.topics if t not in dict(ranked))
-    return tuple([*scored, *(Scored(t, 0.0) for t in rest)][:limit])
+    return {topic: score / (score + SURE) for topic, score in raw.items()}
+
+
+def log_softmax(values: Sequence[float]) -> list[float]:
+    """Logarithms of the probabilities.
+
+    >>> [round(math.exp(v), 3) for v in log_softmax([1.0, 1.0, 1.0 + math.log(2)])]
+    [0.25, 0.25, 0.5]
+    """
+    top = max(values)
+    total = top + math.log(sum(math.exp(v - top) for v in values))
+    return [v - total for v in values]
 
 
 def _topic_texts(topic: Topic) -> Iterable[str]:

@@ -56,11 +56,14 @@ class Loader:
         cited = self._one("references.yaml", schema.ReferencesFile)
         references = map(_reference, cited.references if cited else ())
         terms = self._one("terms.yaml", schema.TermsFile)
+        concepts = self._one("concepts.yaml", schema.ConceptsFile)
+        model = self.folder / "topics.bin"
+        trained = model.read_bytes() if model.is_file() else b""
         rules = self._folder("rules", schema.RuleFile, self._rule)
         faqs = self._folder("faq", schema.FaqFile, lambda f, _: _faq(f))
         return Knowledge(
             version=facts.version if facts else "",
-            hash=self._hash(),
+            hash=self._hash(trained),
             facts=self._by("facts.yaml", "facts", map(_fact, facts.facts if facts else ()), lambda f: f.name),
             rules=rules,
             topics=self._by("topics.yaml", "topics", map(_topic, topics.topics if topics else ()), lambda t: t.id),
@@ -68,6 +71,8 @@ class Loader:
             faqs=faqs,
             measurements=tuple(map(_measurement, facts.measurements if facts else ())),
             terms={k: _text(v) for k, v in terms.terms.items()} if terms else {},
+            concepts=concepts.concepts if concepts else {},
+            topic_model=trained,
         )
 
     def cases(self) -> dict[str, tuple[Case, ...]]:
@@ -81,9 +86,9 @@ class Loader:
             found[str(data.get("id"))] = tuple(map(_case, valid.cases)) if valid else ()
         return found
 
-    def _hash(self) -> str:
-        """The content of all files that were read, in 16 hexadecimal digits."""
-        content = hashlib.sha256()
+    def _hash(self, model: bytes) -> str:
+        """The content of all files that were read and of the model, in 16 hexadecimal digits."""
+        content = hashlib.sha256(model)
         for name, file in sorted(self.files.items()):
             content.update(name.encode() + b"\0" + file.digest)
         return content.hexdigest()[:16]

@@ -44,7 +44,7 @@ def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
         for entry in entries:
             if entry.is_dir():
                 yield from _files(entry.path)
-            elif entry.name.endswith((".yaml", ".py")):
+            elif entry.name.endswith((".yaml", ".py", ".bin")):
                 yield entry.path, entry.stat()
 
 

@@ -187,6 +187,12 @@ class TermsFile(Strict):
     terms: dict[str, TextFile]
 
 
+class ConceptsFile(Strict):
+    """concepts.yaml: patterns of what questions speak of, by name."""
+
+    concepts: dict[Id, Line]
+
+
 class FaqItemFile(Strict):
     """One point of an FAQ answer."""
 

@@ -210,7 +210,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """The whole knowledge base, loaded and proven."""
+    """The whole knowledge base, loaded and proven.
+
+    `concepts` are patterns of what questions speak of, by name; `topic_model` is the model that was trained on them
+    (see `answer.classify`), empty when there is none.
+    """
 
     version: str
     hash: str
@@ -221,3 +225,5 @@ class Knowledge:
     faqs: Mapping[str, Faq]
     measurements: tuple[Measurement, ...]
     terms: Mapping[str, Text]
+    concepts: Mapping[str, str]
+    topic_model: bytes = b""
