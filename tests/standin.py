@@ -61,7 +61,8 @@ def knowledge() -> Knowledge:
     topic = Topic("dataloader_bottleneck", "data", title, text, phrases=("slow loader",))
     words = [*(f"severity.{s}" for s in SEVERITIES), "status.stable"]
     terms = {key: Text(key.partition(".")[2], key.partition(".")[2]) for key in words}
-    return Knowledge("2026.1", "abc", {}, {RULE_ID: rule}, {topic.id: topic}, {reference.id: reference}, {}, (), terms, {})
+    topics, references = {topic.id: topic}, {reference.id: reference}
+    return Knowledge("2026.1", "abc", {}, {RULE_ID: rule}, topics, references, {}, (), terms, {})
 
 
 def profile(id_: str, subject: str, minutes: int) -> Profile:

@@ -1,16 +1,18 @@
 """Question (and Diagnosis, when there is one) -> Answer.
 
-One decision, in this order: decline what is unrelated; explain the run when the question
-is about it; answer from an FAQ or a rule; else say what to measure first.
+One decision, in this order: calculate what asks for a number; decline what is unrelated;
+explain the run when the question is about it; answer from an FAQ or a rule; else say what to measure first.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from advisor.answer import knowledge_blocks as known
 from advisor.answer.search import Hit, Index, topic_scores
+from advisor.answer.sizing import SOURCES, Calculation, calculation
 from advisor.answer.understand import Question
 from advisor.blocks import Block, Words, diagnosis_blocks, finding_blocks, to_markdown
 from advisor.models import Answer, AnswerKind, Diagnosis, Faq, Finding, Knowledge, Reference, Rule, Scored
@@ -42,6 +44,8 @@ class Responder:
         hits = self._index.search(question.plain)
         topics = topic_scores(hits, self.knowledge)
         words = Words(self.knowledge, question.lang)
+        if not question.pasted and (worked := calculation(question.plain, question.lang)):
+            return self._calculated(worked, question, topics, words)
         follow_up = attached and question.aspect != "all"  # "how do I verify it?" names no topic and needs none
         if not follow_up and self._unrelated(question, topics):
             return self._declined(question, topics, words)
@@ -56,6 +60,14 @@ class Responder:
         if question.aim == "own" or vague:
             return self._triage(question, topics, words)
         return self._from_rules(question, hits, topics, words)
+
+    def _calculated(self, worked: Calculation, question: Question, topics: Sequence[Scored], words: Words) -> Answer:
+        """A calculation with its working; its sources are those of its kind."""
+        cited = [self.knowledge.references[ref] for ref in SOURCES[worked.kind]] if worked.results else []
+        links = [words.link(reference) for reference in cited]
+        sources = {"kind": "sources", "title": words.term("block.sources"), "items": links}
+        answer = self._finish("calculation", question, topics, [*worked.blocks, *([sources] if links else [])])
+        return replace(answer, citations=tuple(cited))
 
     def _unrelated(self, question: Question, topics: Sequence[Scored]) -> bool:
         best = topics[0]
