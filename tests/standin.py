@@ -87,12 +87,16 @@ class StandIn:
         self.knowledge = knowledge()
         self.kept: dict[str, tuple[Diagnosis, str]] = {}
         self.asked: list[tuple[str, str | None, str | None]] = []
+        self.histories: list[list[str]] = []
         self.save(diagnosis(profile("p-healthy", "python finetune.py --workers 8", 190), "healthy"))
         self.save(diagnosis(profile("p-vllm", "vllm serve :8000", 12), "inconclusive"))
         self.save(diagnosis(profile("p-finetune", "python finetune.py", 2)), "running")
 
-    def ask(self, question: str, *, lang: Lang | None = None, profile: str | None = None) -> Answer:
+    def ask(
+        self, question: str, *, lang: Lang | None = None, profile: str | None = None, history: Sequence[str] = ()
+    ) -> Answer:
         self.asked.append((question, lang, profile))
+        self.histories.append(list(history))
         chinese = any("一" <= c <= "鿿" for c in question)
         spoken: Lang = lang or ("zh-Hans" if chinese else "en")
         key = "en" if spoken == "en" else "zh"

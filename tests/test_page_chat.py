@@ -252,6 +252,16 @@ def test_streaming_moves_nothing_that_is_there(open_page: Open) -> None:
     assert page.evaluate("window.shift ?? 0") < 0.02
 
 
+def test_the_page_sends_what_was_said_before(open_page: Open, advisor: StandIn) -> None:
+    page = open_page()
+    ask(page, "why is it slow?")
+    assert advisor.histories[-1] == []
+    ask(page, "why <b>not</b> the disk?")
+    assert advisor.histories[-1] == ["why is it slow?"]
+    ask(page, "怎么改")
+    assert advisor.histories[-1] == ["why is it slow?", "why <b>not</b> the disk?"]
+
+
 def test_errors_are_cards_with_a_second_try(open_page: Open) -> None:
     page = open_page()
     page.evaluate("void (window.fetch = () => Promise.reject(new TypeError('away')))")
@@ -274,7 +284,7 @@ def test_hostile_text_stays_text(open_page: Open) -> None:
     assert page.title() == "advisor"
 
 
-def test_without_javascript_a_form_does(open_page: Open) -> None:
+def test_without_javascript_a_form_does(open_page: Open, advisor: StandIn) -> None:
     page = open_page(java_script_enabled=False)
     page.fill("#question", "why slow?")
     page.get_by_role("button", name="Ask").click()
@@ -283,6 +293,10 @@ def test_without_javascript_a_form_does(open_page: Open) -> None:
     expect(page.locator(".copy").first).to_be_hidden()
     page.get_by_role("link", name="How do I verify the fix?").click()
     expect(page.locator(".said")).to_have_text("How do I verify the fix?")
+    page.fill("#question", "and why?")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator(".said")).to_have_text("and why?")
+    assert advisor.histories[-1] == ["How do I verify the fix?"]
     page.get_by_role("link", name="简体中文").click()
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
 

@@ -39,6 +39,21 @@ def test_ask_gives_the_answer_document(client: TestClient, advisor: StandIn) -> 
     assert advisor.asked[-1] == ("why slow?\nlog", None, "p-vllm")
 
 
+def test_ask_passes_the_history_on(client: TestClient, advisor: StandIn) -> None:
+    body = {"question": "why not the disk?", "history": ["why slow?", "为什么慢"]}
+
+    assert client.post("/api/v1/ask", json=body).status_code == 200
+    assert advisor.histories[-1] == ["why slow?", "为什么慢"]
+
+
+@pytest.mark.parametrize("history", ["why", [1], [None], {"a": "b"}])
+def test_a_history_is_a_list_of_texts(client: TestClient, history: object) -> None:
+    response = client.post("/api/v1/ask", json={"question": "why", "history": history})
+
+    assert response.status_code == 422
+    assert "history" in response.json()["detail"]
+
+
 def test_ask_streams_meta_blocks_done(client: TestClient) -> None:
     headers = {"accept": "text/event-stream"}
     response = client.post("/api/v1/ask", json={"question": "为什么慢", "lang": "zh-Hans"}, headers=headers)

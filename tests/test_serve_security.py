@@ -76,10 +76,10 @@ def test_a_declared_length_is_refused_before_reading(client: TestClient) -> None
     headers = {"content-length": "104857600", "content-type": "application/json"}
     response = client.post(ASK, content=b"{}", headers=headers)
     assert response.status_code == 413
-    assert response.json()["detail"].startswith("The body is over the limit of 2 MB")
+    assert response.json()["detail"].startswith("The body is over the limit of 4 MB")
 
 
-@pytest.mark.parametrize(("path", "megabytes"), [(ASK, 2), ("/", 2)])
+@pytest.mark.parametrize(("path", "megabytes"), [(ASK, 4), ("/", 4)])
 def test_a_body_without_a_length_is_counted(client: TestClient, path: str, megabytes: int) -> None:
     media = "application/json" if path == ASK else "application/x-www-form-urlencoded"
     chunks = (b"x" * 65536 for _ in range(megabytes * 16 + 1))

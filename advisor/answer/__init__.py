@@ -4,7 +4,10 @@ The same question and profile give the same answer. Every answer is built as blo
 (localised, numbers written out) and rendered as Markdown from those blocks.
 """
 
+from advisor.answer.conversation import Shown, State, resolve
+from advisor.answer.decision import Situation
 from advisor.answer.respond import Responder
+from advisor.answer.stated import Stated
 from advisor.answer.understand import (
     MAX_MESSAGE,
     MAX_QUESTION,
@@ -19,7 +22,12 @@ __all__ = [
     "MAX_QUESTION",
     "Question",
     "Responder",
+    "Shown",
+    "Situation",
+    "State",
+    "Stated",
     "clean_question",
+    "resolve",
     "understand",
     "understand_beside_paste",
 ]

@@ -1,7 +1,8 @@
-"""Question (and Diagnosis, when there is one) -> Answer.
+"""Question (and what it meets) -> Answer.
 
-One decision, in this order: calculate what asks for a number; decline what is unrelated;
-explain the run when the question is about it; answer from an FAQ or a rule; else say what to measure first.
+One decision, in this order: talk that asks for nothing; a side of the answer before; decline what is unrelated;
+calculate; explain the run when the question is about it; give the yardstick of a number; answer from an FAQ or a
+rule; else say what to measure first, with at most one question back.
 """
 
 from __future__ import annotations
@@ -11,19 +12,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from advisor.answer import knowledge_blocks as known
+from advisor.answer.asking import question_back
+from advisor.answer.classify import TopicModel
+from advisor.answer.conversation import Shown
+from advisor.answer.decision import Decision, Situation
+from advisor.answer.explain import explained, follow_up_block
+from advisor.answer.follow import followed
+from advisor.answer.follow_up import SOCIAL
 from advisor.answer.search import Hit, Index, topic_scores
-from advisor.answer.sizing import SOURCES, Calculation, calculation
+from advisor.answer.sizing import SOURCES, calculation
 from advisor.answer.understand import Question
-from advisor.blocks import Block, Words, diagnosis_blocks, finding_blocks, to_markdown
-from advisor.models import Answer, AnswerKind, Diagnosis, Faq, Finding, Knowledge, Reference, Rule, Scored
+from advisor.answer.yardstick import Metric, limits, metric, yardstick_blocks
+from advisor.blocks import Block, Words, to_markdown
+from advisor.models import Answer, Diagnosis, Faq, Knowledge, Reference, Rule, Scored
 
 DECLINE = 0.25  # a best topic below this is a coincidence of words
 ASKED = 0.3  # a topic above this, and clearly ahead of the next, was asked about by name, not just touched
 AHEAD = 1.25
 CLEAR = 0.38  # a best topic below this is a guess: better to say what to measure
+NEARBY = 0.6  # a topic above this is worth offering beside what is declined
 MAX_CAUSES = 6
 BROAD = 3  # a rule that as many others explain names a family of causes
 FAQ_SHARE = 0.85  # an FAQ answers when it fits better than any rule and nearly as well as the best topic
+NEEDS_ANSWER = frozenset(["why", "numbers", "more", "shorter", "others", "next", "failed"])
 SYMPTOMS = frozenset(["gpu_low_utilization", "profiling_metrics", "slowdown_over_time"])
 
 
@@ -33,85 +44,118 @@ class Responder:
     def __init__(self, knowledge: Knowledge) -> None:
         self.knowledge = knowledge
         self._index = Index(knowledge)
+        self._model = TopicModel(knowledge.topic_model, knowledge.concepts) if knowledge.topic_model else None
         self._explained_by = Counter(other for rule in knowledge.rules.values() for other in rule.explains)
 
     def answer(self, question: Question, diagnosis: Diagnosis | None, *, attached: bool = False) -> Answer:
-        """The answer to `question`.
+        """The answer to a question that stands alone; `attached` says that `diagnosis` was chosen for it."""
+        return self.respond(question, Situation(diagnosis, attached))
 
-        `diagnosis` is of the run that it may be about; `attached` says that the user chose that run for this
-        question, so that it is about it unless it is clearly a matter of knowledge.
-        """
+    def respond(self, question: Question, situation: Situation) -> Answer:
+        """The answer to a question in its situation."""
+        return self.render(self.decide(question, situation), question, situation)
+
+    def decide(self, question: Question, situation: Situation) -> Decision:
+        """Which answer a question gets, before anything is put into words."""
         hits = self._index.search(question.plain)
-        topics = topic_scores(hits, self.knowledge)
-        words = Words(self.knowledge, question.lang)
-        if not question.pasted and (worked := calculation(question.plain, question.lang)):
-            return self._calculated(worked, question, topics, words)
-        follow_up = attached and question.aspect != "all"  # "how do I verify it?" names no topic and needs none
-        if not follow_up and self._unrelated(question, topics):
-            return self._declined(question, topics, words)
+        trained = self._model.scores(question.plain) if self._model else None
+        topics = topic_scores(hits, self.knowledge, trained)
+        if question.aspect in SOCIAL:
+            return self._social(question, topics)
+        follow_up = question.aspect != "all" and (situation.attached or question.follows)
+        if follow_up and (side := followed(question, situation, topics, self.knowledge)):
+            return side
+        if question.follows and question.aspect in NEEDS_ANSWER:
+            return self._social(replace(question, aspect="unclear"), topics)
+        worked = self._calculation(question, situation, topics)
+        if worked:
+            return worked
+        if not follow_up and not question.follows and self._unrelated(question, topics):
+            return self._declined(topics)
         # A symptom without a cause is about the run at hand; a cause by name is a matter of knowledge.
         vague = question.symptom and (topics[0].id in SYMPTOMS or topics[0].score < CLEAR)
-        open_question = question.aim == "open" and (attached or vague)
-        if diagnosis is not None and (question.aim == "own" or open_question or follow_up):
-            return self._explained(question, topics, diagnosis, words)
-        faq = None if vague or question.aim == "own" else self._faq(hits, topics[0].id)
-        if faq:
-            return self._from_faq(faq, question, topics, words)
-        if question.aim == "own" or vague:
-            return self._triage(question, topics, words)
-        return self._from_rules(question, hits, topics, words)
+        open_question = question.aim == "open" and (situation.attached or vague)
+        if situation.diagnosis is not None and (question.aim == "own" or open_question or follow_up):
+            return explained(question, situation, topics, _asked(topics))
+        return self._known(question, hits, topics, situation, vague=vague)
 
-    def _calculated(self, worked: Calculation, question: Question, topics: Sequence[Scored], words: Words) -> Answer:
-        """A calculation with its working; its sources are those of its kind."""
-        cited = [self.knowledge.references[ref] for ref in SOURCES[worked.kind]] if worked.results else []
-        links = [words.link(reference) for reference in cited]
-        sources = {"kind": "sources", "title": words.term("block.sources"), "items": links}
-        answer = self._finish("calculation", question, topics, [*worked.blocks, *([sources] if links else [])])
-        return replace(answer, citations=tuple(cited))
+    def render(self, decision: Decision, question: Question, situation: Situation) -> Answer:
+        """A decision in words."""
+        words = Words(self.knowledge, question.lang)
+        premises = [words.say(p) for p in situation.premises]
+        blocks = [known.prose(words, None, premises)] if premises else []
+        blocks += decision.build(words)
+        return Answer(
+            kind=decision.kind,
+            lang=question.lang,
+            text=to_markdown(blocks),
+            topics=decision.topics,
+            rules=tuple(r.id for r in decision.rules),
+            diagnosis=decision.diagnosis,
+            citations=self._citations(decision),
+            follow_ups=tuple(q for b in blocks if b["kind"] == "follow_ups" for q in b["items"]),
+            blocks=blocks,
+        )
+
+    def _known(
+        self, question: Question, hits: Sequence[Hit], topics: tuple[Scored, ...], situation: Situation, *, vague: bool
+    ) -> Decision:
+        """An answer from the knowledge base alone."""
+        asks_metric = metric(question.plain, question.stated, self.knowledge) if question.normal else None
+        faq = None if (vague or question.aim == "own") and not question.normal else self._faq(hits, topics[0].id)
+        if faq:
+            return self._from_faq(faq, topics, asks_metric)
+        if asks_metric:
+            return self._yardstick(asks_metric, topics)
+        if (question.aim == "own" or vague) and not question.error:
+            return self._triage(question, topics, situation)
+        return self._from_rules(question, hits, topics)
 
     def _unrelated(self, question: Question, topics: Sequence[Scored]) -> bool:
         best = topics[0]
-        familiar = question.aim == "own" or question.symptom
+        familiar = question.aim == "own" or question.symptom or bool(question.stated)
         if not self.knowledge.topics[best.id].in_scope:
             return not familiar or _asked(topics) is not None
         return best.score < DECLINE and not familiar
 
-    def _declined(self, question: Question, topics: Sequence[Scored], words: Words) -> Answer:
+    def _social(self, question: Question, topics: tuple[Scored, ...]) -> Decision:
+        def build(words: Words) -> list[Block]:
+            said = known.prose(words, None, [words.term(f"social.{question.aspect}")])
+            return [said, follow_up_block(words, "ask.start", "ask.bottlenecks")]
+
+        return Decision("clarify", topics, (), Shown(), build)
+
+    def _declined(self, topics: Sequence[Scored]) -> Decision:
+        """What advisor does not answer, and the nearest topic that it does."""
         first = topics[0]
+        near = next((t for t in topics if self.knowledge.topics[t.id].in_scope and t.score >= NEARBY), None)
         if self.knowledge.topics[first.id].in_scope:
-            first = Scored("oos_other", round(1 - first.score, 3))
+            first, near = Scored("oos_other", round(1 - first.score, 3)), None
         ordered = (first, *(t for t in topics if t.id != first.id))[:5]
-        blocks = [known.prose(words, None, [words.term(f"decline.{first.id}")]), _follow_ups(words, "ask.start")]
-        return self._finish("out_of_scope", question, ordered, blocks)
 
-    def _explained(self, question: Question, topics: Sequence[Scored], diagnosis: Diagnosis, words: Words) -> Answer:
-        """The run the question is about: its top finding, or what the question asks after by name."""
-        asked = _asked(topics)
-        about = next((f for f in diagnosis.findings if f.rule.topic == asked), None)
-        shown = about or (diagnosis.findings[0] if diagnosis.verdict == "bottleneck" else None)
-        blocks = self._side(question, diagnosis, shown, words)
-        if asked and about is None and question.aspect == "all":
-            checked = known.checked_topic(asked, diagnosis, words)
-            blocks = [*blocks, *checked] if question.pasted else [*checked, *blocks]
-        keys = ("ask.verify", "ask.disk", "ask.missing") if shown else ("ask.missing", "ask.bottlenecks")
-        if question.pasted:  # what follows would be asked without the paste
-            blocks = [*blocks[:1], known.prose(words, None, [words.term("paste.read")]), *blocks[1:]]
-            keys = ("ask.mine", "ask.bottlenecks")
-        blocks = [*blocks, _follow_ups(words, *keys)]
-        rules = [shown.rule] if shown else []
-        return self._finish("diagnosis", question, _first(shown, topics), blocks, rules, diagnosis)
+        def build(words: Words) -> list[Block]:
+            said = [words.term(f"decline.{first.id}")]
+            if near:
+                said.append(words.term("decline.near", topic=words.say(self.knowledge.topics[near.id].title)))
+            return [known.prose(words, None, said), follow_up_block(words, "ask.start")]
 
-    def _side(self, question: Question, diagnosis: Diagnosis, shown: Finding | None, words: Words) -> list[Block]:
-        """The side of the diagnosis that the question asks for."""
-        whole = diagnosis_blocks(diagnosis, self.knowledge, question.lang)
-        if question.aspect == "missing":
-            return [*known.unmeasured(diagnosis, words), *(b for b in whole if b["kind"] in ("missing", "coverage"))]
-        if shown is None or (shown is diagnosis.findings[0] and question.aspect == "all"):
-            return whole
-        blocks = finding_blocks(diagnosis, shown, self.knowledge, question.lang)
-        if question.aspect == "verify":
-            return [b for b in blocks if b["kind"] in ("headline", "remedies")]
-        return [*blocks, *(b for b in whole if b["kind"] == "coverage")]
+        return Decision("out_of_scope", ordered, (), Shown(first.id), build)
+
+    def _calculation(self, question: Question, situation: Situation, topics: tuple[Scored, ...]) -> Decision | None:
+        """The calculation that is asked for, or the one before with what the follow-up changes."""
+        carried = situation.state.shown.inputs
+        changed = question.added if question.follows and carried else question.plain
+        found = None if question.pasted else calculation(changed, question.lang, carried)
+        if found is None:
+            return None
+        cites = SOURCES[found.kind] if found.results else ()
+
+        def build(words: Words) -> list[Block]:
+            links = [words.link(self.knowledge.references[ref]) for ref in cites]
+            sources = {"kind": "sources", "title": words.term("block.sources"), "items": links}
+            return [*found.blocks, *([sources] if links else [])]
+
+        return Decision("calculation", topics, (), Shown(topics[0].id, inputs=found.known), build, cites=cites)
 
     def _faq(self, hits: Sequence[Hit], topic_id: str) -> Faq | None:
         """The FAQ that the question is, when it is on the topic of the question."""
@@ -126,54 +170,70 @@ class Responder:
             return None
         return self.knowledge.faqs[faq.id]
 
-    def _from_faq(self, faq: Faq, question: Question, topics: Sequence[Scored], words: Words) -> Answer:
-        rules = list(dict.fromkeys(r for item in faq.items for r in item.rules))
-        blocks = [*known.faq(faq, words), _follow_ups(words, "ask.mine", "ask.loader")]
-        return self._finish("knowledge", question, topics, blocks, [self.knowledge.rules[r] for r in rules])
+    def _from_faq(self, faq: Faq, topics: tuple[Scored, ...], asked: Metric | None) -> Decision:
+        named = list(dict.fromkeys(r for item in faq.items for r in item.rules))
 
-    def _from_rules(self, question: Question, hits: Sequence[Hit], topics: Sequence[Scored], words: Words) -> Answer:
+        def build(words: Words) -> list[Block]:
+            yardstick = yardstick_blocks(*asked, words) if asked else []
+            *said, sources = known.faq(faq, words)
+            cited = {**sources, "items": [known.faq_link(faq, words), *sources["items"]]}
+            return [*said, *yardstick, cited, follow_up_block(words, "ask.mine", "ask.loader")]
+
+        rules = tuple(self.knowledge.rules[r] for r in named)
+        return Decision("knowledge", topics, rules, Shown(topics[0].id, tuple(named)), build)
+
+    def _yardstick(self, asked: Metric, topics: tuple[Scored, ...]) -> Decision:
+        """What is normal for a number, by the limits of the rules."""
+        rules = tuple(dict.fromkeys(rule.id for rule, _ in limits(asked[0].name, self.knowledge)))[:MAX_CAUSES]
+
+        def build(words: Words) -> list[Block]:
+            return [
+                *yardstick_blocks(*asked, words),
+                known.measure(words, topics[0].id),
+                follow_up_block(words, "ask.mine"),
+            ]
+
+        cited = tuple(self.knowledge.rules[r] for r in rules)
+        return Decision("knowledge", topics, cited, Shown(topics[0].id, rules), build)
+
+    def _from_rules(self, question: Question, hits: Sequence[Hit], topics: tuple[Scored, ...]) -> Decision:
         """The rules that fit best: the first in full, the others of its topic by name."""
         best = topics[0].id
         ranked = [self.knowledge.rules[h.id] for h in hits if h.kind == "rule"]
         rules = [r for r in ranked if r.topic == best] or [r for r in self.knowledge.rules.values() if r.topic == best]
-        blocks = known.topic(best, rules, words)
-        return self._finish("knowledge", question, topics, [*blocks, _follow_ups(words, "ask.mine")], rules[:3])
 
-    def _triage(self, question: Question, topics: Sequence[Scored], words: Words) -> Answer:
+        def build(words: Words) -> list[Block]:
+            return [*known.topic(best, rules, words, error=question.error), follow_up_block(words, "ask.mine")]
+
+        shown = Shown(best, tuple(r.id for r in rules[:MAX_CAUSES]))
+        return Decision("knowledge", topics, tuple(rules[:3]), shown, build)
+
+    def _triage(self, question: Question, topics: tuple[Scored, ...], situation: Situation) -> Decision:
         """No measurements yet: what to run, and the causes it tells apart.
 
         Of a topic that is named, its rules; else the broad findings that others explain, which split the field.
         """
         rules = sorted(self.knowledge.rules.values(), key=lambda r: -self._explained_by[r.id])
         named = next((t.id for t in topics[:1] if t.score >= DECLINE and t.id not in SYMPTOMS and _asked(topics)), None)
-        causes = [r for r in rules if (r.topic == named if named else self._explained_by[r.id] >= BROAD)]
+        causes = [r for r in rules if (r.topic == named if named else self._explained_by[r.id] >= BROAD)][:MAX_CAUSES]
         about = topics[0].id if topics[0].score >= DECLINE else "gpu_low_utilization"
-        blocks = [*known.triage(about, causes[:MAX_CAUSES], words), _follow_ups(words, "ask.loader", "ask.bottlenecks")]
-        return self._finish("clarify", question, topics, blocks, causes[:MAX_CAUSES])
+        facts = {s.name: s.value for s in situation.state.known(question)}
+        asked, waiting = question_back(self._family(causes), facts, situation.state, self.knowledge)
 
-    def _finish(
-        self,
-        kind: AnswerKind,
-        question: Question,
-        topics: Sequence[Scored],
-        blocks: Sequence[Block],
-        rules: Sequence[Rule] = (),
-        diagnosis: Diagnosis | None = None,
-    ) -> Answer:
-        return Answer(
-            kind=kind,
-            lang=question.lang,
-            text=to_markdown(blocks),
-            topics=tuple(topics),
-            rules=tuple(r.id for r in rules),
-            diagnosis=diagnosis,
-            citations=self._citations(rules),
-            follow_ups=tuple(q for b in blocks if b["kind"] == "follow_ups" for q in b["items"]),
-            blocks=blocks,
-        )
+        def build(words: Words) -> list[Block]:
+            blocks = known.triage(about, causes, asked, waiting, words)
+            return [*blocks, follow_up_block(words, "ask.loader", "ask.bottlenecks")]
 
-    def _citations(self, rules: Sequence[Rule]) -> tuple[Reference, ...]:
-        ids = dict.fromkeys(ref for rule in rules for ref in rule.references)
+        shown = Shown(about, tuple(r.id for r in causes), asking=asked.name if asked else None)
+        return Decision("clarify", topics, tuple(causes), shown, build)
+
+    def _family(self, causes: Sequence[Rule]) -> list[Rule]:
+        """The causes, and the narrower rules that account for one of them."""
+        ids = {rule.id for rule in causes}
+        return [r for r in self.knowledge.rules.values() if r.id in ids or not ids.isdisjoint(r.explains)]
+
+    def _citations(self, decision: Decision) -> tuple[Reference, ...]:
+        ids = dict.fromkeys([*decision.cites, *(ref for rule in decision.rules for ref in rule.references)])
         return tuple(self.knowledge.references[i] for i in ids)
 
 
@@ -182,15 +242,3 @@ def _asked(topics: Sequence[Scored]) -> str | None:
     best, second = topics[0], topics[1]
     clear = best.score >= ASKED and best.score >= AHEAD * second.score
     return best.id if clear and best.id not in SYMPTOMS else None
-
-
-def _first(finding: Finding | None, topics: Sequence[Scored]) -> tuple[Scored, ...]:
-    """The topics with the one of the finding first: it was measured, the others only sound alike."""
-    if finding is None:
-        return tuple(topics)
-    best = Scored(finding.rule.topic, max(0.9, topics[0].score))
-    return (best, *(t for t in topics if t.id != best.id))[:5]
-
-
-def _follow_ups(words: Words, *keys: str) -> Block:
-    return {"kind": "follow_ups", "title": words.term("block.follow_ups"), "items": [words.term(k) for k in keys]}

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from advisor.answer.phrases import Aspect
+from advisor.answer.stated import Stated
 from advisor.errors import InputError, TooLarge
 from advisor.models import Lang
 from advisor.text import detect, to_simplified
@@ -39,7 +41,10 @@ _GENERAL = re.compile(
     r"|有哪些|是什么意思|什么是|区别|原理|介绍|如何有效|哪些策略",
     re.IGNORECASE,
 )
-
+# It is theirs, whatever the question begins with.
+_MINE = re.compile(
+    r"\b(?:my|our) (?:\w+ )?(?:training|run|job|script|model|gpus?|server|loop|code)\b|(?:我|我们|咱们?)的"
+)
 
 # Words of speed and memory: what holds one is in scope even when nothing else in it is known.
 _SYMPTOM = re.compile(
@@ -57,8 +62,22 @@ _MISSING = re.compile(
     re.IGNORECASE,
 )
 
+# An error message, or how a program ended.
+_ERROR = re.compile(
+    r"\b\w+(?:error|exception)\b|\berrno\b|\berror(?: code)?:|\bexit(?:ed with)? (?:code|status) \d+"
+    r"|\bsig(?:kill|bus|segv|abrt)\b|\bsegmentation fault|\bcore dumped|\bxid \d+|\bout of memory\b"
+    r"|\bkilled\b|\bwatchdog\b|报错|异常退出|退出码|段错误",
+    re.IGNORECASE,
+)
+# Whether a number is as it should be.
+_NORMAL = re.compile(
+    r"\b(?:is|are)\b.{0,60}\b(?:normal|ok(?:ay)?|expected|good|bad|reasonable|too (?:low|high)|typical)\b"
+    r"|\b(?:normal|expected|reasonable|typical)\s?\?|\bwhat (?:is|'s) (?:a )?(?:good|normal|typical|healthy)\b"
+    r"|正常吗|正常么|正不正常|算(?:高|低|正常|慢|好)|合理吗|(?:偏|太)(?:低|高)(?:了?吗|吧)|多少(?:才)?(?:算)?(?:正常|合理)|是否正常",
+    re.IGNORECASE,
+)
+
 Aim = Literal["own", "general", "open"]
-Aspect = Literal["verify", "missing", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +86,11 @@ class Question:
 
     `aim` is "own" for a question about the user's own run, "general" for a matter of knowledge, and "open" when
     the words leave it to the context. `aspect` is the side of a diagnosis that is asked for; `symptom` says that
-    speed or memory is spoken of; `pasted` that it is about a text which came with it.
+    speed or memory is spoken of; `pasted` that it is about a text which came with it; `error` that it names an error;
+    `normal` that it asks whether a number is as it should be. In a conversation `follows` says that it is a
+    follow-up: then `plain` is of the question that it follows, `added` what it adds to that, `place` the cause it
+    means, counted from 0, and `about` the topic that it asks after. `stated` are the facts it states,
+    `wish` the language it asks for.
     """
 
     text: str
@@ -77,6 +100,14 @@ class Question:
     aspect: Aspect = "all"
     symptom: bool = False
     pasted: bool = False
+    error: bool = False
+    normal: bool = False
+    follows: bool = False
+    added: str = ""
+    place: int = 0
+    about: str = ""
+    stated: tuple[Stated, ...] = ()
+    wish: Lang | None = None
 
 
 def understand(text: str, lang: Lang | None = None) -> Question:
@@ -96,9 +127,21 @@ def understand(text: str, lang: Lang | None = None) -> Question:
             f"The question has {len(text):,} characters, the limit is {MAX_QUESTION:,}, and nothing that is known is "
             "pasted in it; keep the part that shows the problem."
         )
-    plain = normalise(text)
+    question = read_words(text.strip(), normalise(text))
+    return question if lang is None else replace(question, lang=lang)
+
+
+def read_words(text: str, plain: str) -> Question:
+    """What the words alone tell: `text` as asked and `plain` as `normalise` gives it."""
     return Question(
-        text.strip(), plain, lang or detect(text), _aim(plain), _aspect(plain), bool(_SYMPTOM.search(plain))
+        text,
+        plain,
+        detect(text),
+        _aim(plain),
+        _aspect(plain),
+        symptom=bool(_SYMPTOM.search(plain)),
+        error=bool(_ERROR.search(plain)),
+        normal=bool(_NORMAL.search(plain)),
     )
 
 
@@ -110,7 +153,7 @@ def understand_beside_paste(words: str, lang: Lang | None = None) -> Question:
 
 
 def _aim(plain: str) -> Aim:
-    if _GENERAL.search(plain):
+    if _GENERAL.search(plain) and not _MINE.search(plain):
         return "general"
     return "own" if _OWN.search(plain) or _OWN_ZH.search(plain) else "open"
 

@@ -36,6 +36,13 @@ def fence(code: str, kind: str = "") -> str:
     return f"{mark}{kind}\n{code}\n{mark}"
 
 
+def span(code: str) -> str:
+    """Code in a line, between more backticks than any run of them in it."""
+    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
+    mark, space = "`" * (longest + 1), " " if longest else ""
+    return f"{mark}{space}{' '.join(code.split())}{space}{mark}"
+
+
 def _headline(b: Block) -> str:
     tags = [b["severity"]["label"]] if b.get("severity") else []
     if b.get("confidence"):
@@ -73,7 +80,7 @@ def _remedy(number: int, item: Block) -> str:
     setting = "\n\n" + fence(item["setting"]) if item.get("setting") else ""
     setting += "\n\n" + fence(item["patch"].rstrip("\n"), "diff") if item.get("patch") else ""
     details = "\n".join(
-        f"- {plain(d['label'])}: {plain(d['text'])}" + (f" — `{d['command']}`" if d.get("command") else "")
+        f"- {plain(d['label'])}: {plain(d['text'])}" + (f" — {span(d['command'])}" if d.get("command") else "")
         for d in item["details"]
     )
     return f"**{number}. {plain(item['do'])}** ({plain(item['effort'])}){setting}\n\n{details}"
@@ -126,7 +133,7 @@ def _missing(b: Block) -> str:
 
 def _further(item: Block) -> str:
     question = f"**{plain(item['question'])}** " if item.get("question") else ""
-    return f"{question}{plain(item['why'])}" + (f": `{item['command']}`" if item["command"] else "")
+    return f"{question}{plain(item['why'])}" + (f": {span(item['command'])}" if item["command"] else "")
 
 
 def _coverage(b: Block) -> str:
@@ -135,7 +142,7 @@ def _coverage(b: Block) -> str:
 
 
 def _sources(b: Block) -> str:
-    links = [f"[{plain(i['label'])}]({i['url']})" if "://" in i["url"] else f"`{i['label']}`" for i in b["items"]]
+    links = [f"[{plain(i['label'])}]({i['url']})" if "://" in i["url"] else span(i["label"]) for i in b["items"]]
     return f"{plain(b['title'])}: " + " · ".join(links)
 
 

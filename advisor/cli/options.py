@@ -128,9 +128,14 @@ def _probe_options(p: argparse.ArgumentParser) -> None:
 
 
 def _ask_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("question", nargs="?", default="", help="in English or Chinese")
+    p.add_argument("question", nargs="?", default="", help="in English or Chinese; none, in a terminal: a conversation")
     p.add_argument("--profile", type=Path, metavar="FILE", help="the profile or diagnosis that it is about")
-    p.add_argument("--batch", type=Path, metavar="FILE", help="a YAML list of {id, text}: answers as JSON lines")
+    p.add_argument(
+        "--batch",
+        type=Path,
+        metavar="FILE",
+        help="a YAML list of {id, text}, each with a history of earlier messages or none: answers as JSON lines",
+    )
     p.add_argument("--json", action="store_true", help="print the Answer as JSON")
 
 

@@ -4,30 +4,52 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from advisor.cli.shared import Options, open_advisor, print_json, print_page, write_file
 from advisor.errors import InputError
+from advisor.models import Lang
 from advisor.text import locale_language
+
+if TYPE_CHECKING:
+    from advisor.models import Answer, Diagnosis
+    from advisor.pipeline import Advisor
 
 
 def ask(options: Options) -> int:
-    """Answer a question: about the attached profile, else the latest run, else from the knowledge base."""
+    """Answer a question about the attached profile, the latest run, or from the knowledge base; none: a conversation.
+
+    A conversation is led in a terminal, one message per line, until it ends with Ctrl-D.
+    """
     advisor = open_advisor()
     attached = advisor.diagnose_file(options.profile) if options.profile else None
     if options.batch:
         for item, answer in advisor.ask_batch(options.batch, attached, lang=options.lang):
             print(json.dumps({"id": item, **advisor.answer_document(answer)}, ensure_ascii=False), flush=True)
         return 0
-    if attached:
-        answer = advisor.ask_about(options.question, attached, lang=options.lang)
-    else:
-        answer = advisor.ask(options.question, lang=options.lang)
+    if not options.question and sys.stdin.isatty():
+        from advisor.cli.chat import chat
+
+        ask_next: Callable[[str, Sequence[str]], Answer] = lambda message, history: _answer(  # noqa: E731
+            advisor, attached, message, options.lang, history
+        )
+        chat(ask_next, advisor.answer_document if options.json else None)
+        return 0
+    answer = _answer(advisor, attached, options.question, options.lang, ())
     if options.json:
         print_json(advisor.answer_document(answer))
     else:
         print_page(answer.blocks, sys.stdout)
     return 0
+
+
+def _answer(
+    advisor: Advisor, attached: Diagnosis | None, question: str, lang: Lang | None, history: Sequence[str]
+) -> Answer:
+    if attached:
+        return advisor.ask_about(question, attached, lang=lang, history=history)
+    return advisor.ask(question, lang=lang, history=history)
 
 
 def serve(options: Options) -> int:

@@ -83,8 +83,8 @@ def _best(
             worth = _worth(m.covers, missing, weights) / m.minutes
             options.append((worth, m.id, NextMeasurement(tuple(facts), rules, why, m.command)))
     for fact, spec in known.facts.items():
-        rules = tuple(rule for rule, facts in missing.items() if fact in facts)
-        if rules and spec.ask:
+        rules = tuple(rule for rule, facts in missing.items() if fact in facts) if spec.ask else ()
+        if rules:
             why = _format(known.terms["next.question"], count=str(len(rules)))
             worth = _worth(frozenset((fact,)), missing, weights) / ANSWER_MINUTES
             options.append((worth, fact, NextMeasurement((fact,), rules, why, "", spec.ask)))

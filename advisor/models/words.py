@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 PASTED = "the pasted text"  # where facts come from that stand in a message
+STATED = "stated in the question"  # and where those come from that a person says in words
 
 Lang = Literal["en", "zh-Hans", "zh-Hant"]
 LANGS: tuple[Lang, ...] = ("en", "zh-Hans", "zh-Hant")

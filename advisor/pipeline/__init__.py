@@ -5,6 +5,17 @@ are handed on. Faces (`cli`, `serve`) call these functions and render what they 
 """
 
 from advisor.pipeline.advisor import FORMATS, Advisor, Format, report_formats
+from advisor.pipeline.conversing import MAX_HISTORY, MAX_HISTORY_LENGTH
 from advisor.pipeline.diagnoser import Diagnoser, moment, now
 
-__all__ = ["FORMATS", "Advisor", "Diagnoser", "Format", "moment", "now", "report_formats"]
+__all__ = [
+    "FORMATS",
+    "MAX_HISTORY",
+    "MAX_HISTORY_LENGTH",
+    "Advisor",
+    "Diagnoser",
+    "Format",
+    "moment",
+    "now",
+    "report_formats",
+]

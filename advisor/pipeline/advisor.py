@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from advisor import store
-from advisor.answer import Question, Responder, clean_question, understand, understand_beside_paste
+from advisor.answer import Responder
 from advisor.blocks import Block, Words, fact_blocks, rule_blocks
 from advisor.engine import blinded, decidable
 from advisor.errors import AdvisorError, InputError, NotFound
 from advisor.models import Answer, Diagnosis, Knowledge, Lang, Text
+from advisor.pipeline.conversing import Conversation
 from advisor.pipeline.diagnoser import Diagnoser
 from advisor.report.document import diagnosis_document
 
 if TYPE_CHECKING:
+    from advisor.answer.wording import Wording
     from advisor.models.compared import Comparison
 
 Format = Literal["md", "html", "json"]
@@ -41,53 +44,73 @@ class Advisor(Diagnoser):
         return Responder(self.knowledge)
 
     @functools.cached_property
+    def wording(self) -> Wording | None:
+        """The endpoint that rewords answers, where the operator has named one."""
+        if not os.environ.get("ADVISOR_WORDING_URL"):  # most have none, and need not wait for an HTTP library
+            return None
+        from advisor.answer.wording import from_environment
+
+        return from_environment()
+
+    @functools.cached_property
     def store(self) -> store.SqliteStore:
         """Where diagnoses are kept; opened when first needed."""
         return store.SqliteStore((self._data or store.data_folder()) / "advisor.db")
 
     # --- from a question to an answer ---
 
-    def ask(self, question: str, *, lang: Lang | None = None, profile: str | None = None) -> Answer:
-        """Answer a question, about what is pasted in it, the stored profile `profile` or else the latest.
+    def ask(
+        self, question: str, *, lang: Lang | None = None, profile: str | None = None, history: Sequence[str] = ()
+    ) -> Answer:
+        """Answer a question, about what is pasted or stated in it, the stored profile `profile` or else the latest.
+
+        Args:
+            question: what the person wrote.
+            lang: the language to answer in; default: the question's own, or the one asked for in the conversation.
+            profile: the id of a stored profile.
+            history: the earlier messages of the same person in this conversation, oldest first.
 
         Raises:
-            InputError, TooLarge: the question cannot be used.
+            InputError, TooLarge: the question or the history cannot be used.
             NotFound: no profile has that id.
         """
-        chosen = self.stored(profile) if profile is not None else None
-        asked, pasted = self._hear(question, lang, chosen)
-        if pasted or chosen:
-            return self.responder.answer(asked, pasted or chosen, attached=True)
-        latest = None
-        if asked.aim != "general":
-            with suppress(AdvisorError):  # without a store there is no latest run, but there is still the knowledge
-                latest = self.latest()
-        return self.responder.answer(asked, latest)
+        return self._answer(question, self.stored(profile) if profile is not None else None, lang, history)
 
-    def ask_about(self, question: str, diagnosis: Diagnosis, *, lang: Lang | None = None) -> Answer:
+    def ask_about(
+        self, question: str, diagnosis: Diagnosis, *, lang: Lang | None = None, history: Sequence[str] = ()
+    ) -> Answer:
         """Answer a question about a diagnosis at hand."""
-        asked, pasted = self._hear(question, lang, diagnosis)
-        return self.responder.answer(asked, pasted or diagnosis, attached=True)
-
-    def _hear(self, message: str, lang: Lang | None, chosen: Diagnosis | None) -> tuple[Question, Diagnosis | None]:
-        """The question in a message, and the diagnosis of what is pasted in it, joined onto the chosen one."""
-        message = clean_question(message)
-        found = self.diagnose_paste(message, chosen.profile if chosen else None)
-        if found is None:
-            return understand(message, lang), None
-        words, diagnosis = found
-        return understand_beside_paste(words, lang), diagnosis
+        return self._answer(question, diagnosis, lang, history)
 
     def ask_batch(
         self, path: Path, diagnosis: Diagnosis | None = None, *, lang: Lang | None = None
     ) -> Iterator[tuple[str, Answer]]:
-        """Answer every question of a file, each on its own, about `diagnosis` when given (raises InputError)."""
+        """Answer every question of a file after its own history, about `diagnosis` when given (raises InputError)."""
         from advisor.kb.questions import read_questions
 
-        for name, question in read_questions(path):
-            asked, pasted = self._hear(question, lang, diagnosis)
-            about = pasted or diagnosis
-            yield name, self.responder.answer(asked, about, attached=about is not None)
+        for item in read_questions(path):
+            yield item.id, self._answer(item.text, diagnosis, lang, item.history, recall=False)
+
+    def _answer(
+        self,
+        question: str,
+        chosen: Diagnosis | None,
+        lang: Lang | None,
+        history: Sequence[str],
+        *,
+        recall: bool = True,
+    ) -> Answer:
+        """The answer; with `recall` the latest run is looked up when no other is at hand."""
+        latest = functools.cache(self._recall) if recall else lambda: None
+        conversation = Conversation(self, self.responder, chosen, latest, lang)
+        asked, situation = conversation.hear(question, history)
+        answer = self.responder.respond(asked, situation)
+        return self.wording.reworded(answer) if self.wording else answer
+
+    def _recall(self) -> Diagnosis | None:
+        with suppress(AdvisorError):  # without a store there is no latest run, but there is still the knowledge
+            return self.latest()
+        return None
 
     # --- what can be read here ---
 

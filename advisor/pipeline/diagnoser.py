@@ -205,10 +205,10 @@ class Diagnoser:
         from advisor.collect.probe.run import run_probes
 
         readings = run_probes(probes, say)
-        return [self._with(diagnosis.profile, readings) for diagnosis in onto]
+        return [self.diagnose_beside(diagnosis.profile, readings) for diagnosis in onto]
 
-    def _with(self, before: Profile, readings: Sequence[Reading]) -> Diagnosis:
-        """The facts of a profile and what was read since; where both give a fact, the profile's stands."""
+    def diagnose_beside(self, before: Profile, readings: Sequence[Reading]) -> Diagnosis:
+        """Judge the facts of a profile and what was read since; where both give a fact, the profile's stands."""
         known = Reading(Source("profile", before.subject, "ok"), tuple(before.facts.values()))
         built = profile.build(
             [known, *readings],

@@ -77,7 +77,8 @@ async def raw_body(request: Request) -> bytes:
 def ask(request: Request, body: AskRequest) -> Response:
     """Ask one question; the answer is in the question's language unless `lang` says otherwise."""
     advisor = _advisor(request)
-    answer = advisor.ask(clean_question(body.question), lang=body.lang, profile=body.profile)
+    question = clean_question(body.question)
+    answer = advisor.ask(question, lang=body.lang, profile=body.profile, history=body.history)
     if events.wanted(request):
         return events.stream(_events(advisor, answer))
     return JSONResponse(advisor.answer_document(answer))

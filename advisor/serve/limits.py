@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-ASK_BYTES = 2 * 1024 * 1024
+ASK_BYTES = 4 * 1024 * 1024  # a message and its history, half a million characters each, in UTF-8
 DIAGNOSE_BYTES = 64 * 1024 * 1024
 BODY_TYPES = {
     "/api/v1/ask": "application/json",

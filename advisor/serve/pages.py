@@ -7,6 +7,7 @@ gives the fragments one by one, which is what the page's script asks for.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from advisor.blocks.catalogue import catalogue, rule_place
 from advisor.blocks.strings import strings
 from advisor.errors import InputError, NotFound
 from advisor.models import Answer, Lang
+from advisor.pipeline import MAX_HISTORY
 from advisor.serve import events
 from advisor.serve.language import COOKIE, chosen, known, page_lang
 from advisor.serve.problems import problem
@@ -48,6 +50,17 @@ async def form_fields(request: Request) -> dict[str, str]:
     return {name: values[0] for name, values in fields.items()}
 
 
+def _history(text: str) -> list[str]:
+    """The earlier messages of the open conversation, which the page sends as a JSON list of texts."""
+    try:
+        messages = json.loads(text) if text else []
+    except (ValueError, RecursionError):
+        messages = None
+    if not isinstance(messages, list) or not all(isinstance(message, str) for message in messages):
+        raise InputError("The field history must be a JSON list of texts, oldest first; load the page anew.")
+    return messages
+
+
 @router.get("/", response_class=HTMLResponse)
 def home(request: Request, q: str = "", profile: str = "") -> Response:
     """The chat page; with `?q=` the answer is already in it."""
@@ -58,9 +71,10 @@ def home(request: Request, q: str = "", profile: str = "") -> Response:
 def ask(request: Request, fields: Annotated[dict[str, str], Depends(form_fields)]) -> Response:
     """One question from the form, as a whole page or as a stream of fragments."""
     question, profile, lang = fields.get("question", ""), fields.get("profile", ""), known(fields.get("lang"))
+    history = _history(fields.get("history", ""))
     if not events.wanted(request):
-        return _chat(request, question, profile, lang or chosen(request))
-    answer = _advisor(request).ask(clean_question(question), lang=lang, profile=profile or None)
+        return _chat(request, question, profile, lang or chosen(request), history)
+    answer = _advisor(request).ask(clean_question(question), lang=lang, profile=profile or None, history=history)
     return events.stream(_events(request, answer))
 
 
@@ -98,6 +112,16 @@ def rule(request: Request, rule_id: str) -> Response:
     return _html("rule.html", lang, _shell(request, lang) | _RULES | context)
 
 
+@router.get("/faq/{faq_id}", response_class=HTMLResponse)
+def faq(request: Request, faq_id: str) -> Response:
+    """One answered question, which answers cite."""
+    lang, advisor = page_lang(request), _advisor(request)
+    blocks = advisor.faq_page(faq_id, lang)
+    fragments = list(html.fragments(blocks, lang, {"same_tab": True}))
+    context = {"fragments": fragments, "place": None, "title": blocks[0]["title"]}
+    return _html("rule.html", lang, _shell(request, lang) | _RULES | context)
+
+
 def wants_page(request: Request) -> bool:
     """Whether an error should be a page: a browser navigates, and not to the API."""
     accepts = request.headers.get("accept", "")
@@ -111,12 +135,17 @@ def error_page(request: Request, status: int, detail: str, headers: Mapping[str,
     return _html("chat.html", lang, context, status, headers)
 
 
-def _chat(request: Request, question: str | None, profile: str, answer_lang: Lang | None) -> Response:
+def _chat(
+    request: Request, question: str | None, profile: str, answer_lang: Lang | None, history: Sequence[str] = ()
+) -> Response:
     lang = page_lang(request)
     context = _shell(request, lang, profile)
     if question is not None:
-        answer = _advisor(request).ask(clean_question(question), lang=answer_lang, profile=profile or None)
+        asked = clean_question(question)
+        answer = _advisor(request).ask(asked, lang=answer_lang, profile=profile or None, history=history)
         context |= {"question": question.strip(), "answer": answer, "fragments": _fragments(request, answer)}
+        # Without JavaScript the form itself carries the conversation on.
+        context |= {"history": json.dumps([*history, asked][-MAX_HISTORY:], ensure_ascii=False)}
     return _html("chat.html", lang, context)
 
 
@@ -158,7 +187,7 @@ def _shell(request: Request, lang: Lang, profile: str = "") -> dict[str, Any]:
         "profile": profile,
         "subject": subject,
         "chosen": chosen(request) or "",
-        "path": request.url.path if request.url.path.startswith("/rules") else "/",
+        "path": request.url.path if request.url.path.startswith(("/rules", "/faq")) else "/",
     }
 
 

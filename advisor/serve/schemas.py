@@ -13,10 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from advisor.answer import MAX_MESSAGE
 from advisor.models import AnswerKind, Lang, Verdict
+from advisor.pipeline import MAX_HISTORY
 
 
 class AskRequest(BaseModel):
-    """One question, which may hold a pasted log. `profile` is the id of a stored profile that it is about."""
+    """One question, which may hold a pasted log. `profile` is the id of a stored profile that it is about.
+
+    `history` are the earlier messages of the same person in this conversation, oldest first: nothing is kept here.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -24,6 +28,7 @@ class AskRequest(BaseModel):
     question: str = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_MESSAGE})
     lang: Lang | None = None
     profile: str | None = Field(default=None, max_length=200)
+    history: list[str] = Field(default=[], json_schema_extra={"maxItems": MAX_HISTORY})
 
 
 class TopicScore(BaseModel):

@@ -3,6 +3,8 @@ import { events } from "./stream.js";
 import { announce, asking, word } from "./words.js";
 
 const LONGEST_LINK = 2000;
+const MOST_MESSAGES = 50;
+const MOST_CHARACTERS = 100_000;
 
 /** The conversation in `transcript`, asked with the fields of `form`. */
 export function conversation(transcript, form) {
@@ -12,11 +14,12 @@ export function conversation(transcript, form) {
     stop();
     const control = new AbortController();
     running = control;
+    const earlier = said(transcript);
     const turn = newTurn(transcript, question);
     busy(true);
     link(question, profile);
     try {
-      await fill(turn, await send(form, question, profile, control.signal));
+      await fill(turn, await send(form, question, profile, earlier, control.signal));
       announce(`${word("ready")} ${turn.querySelector("h2, h3, p.lede, .prose p")?.textContent ?? ""}`);
     } catch (error) {
       if (control.signal.aborted) note(turn, word("stopped"));
@@ -56,10 +59,18 @@ function newTurn(transcript, question) {
   return turn;
 }
 
-async function send(form, question, profile, signal) {
+/** What the user wrote in this conversation, oldest first; of a long one, the end. */
+function said(transcript) {
+  const messages = [...transcript.querySelectorAll(".said")].map((node) => node.textContent).slice(-MOST_MESSAGES);
+  while (messages.reduce((sum, text) => sum + text.length, 0) > MOST_CHARACTERS) messages.shift();
+  return messages;
+}
+
+async function send(form, question, profile, earlier, signal) {
   const body = new URLSearchParams(new FormData(form));
   body.set("question", question);
   body.set("profile", profile);
+  body.set("history", JSON.stringify(earlier));
   let response;
   try {
     response = await fetch("/", { method: "POST", body, headers: { accept: "text/event-stream" }, signal });
