@@ -10,9 +10,10 @@ from __future__ import annotations
 import functools
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 
-from advisor.models import Fact, FactSpec, Lang, Text, Value, Values
+from advisor.models import Fact, FactSpec, Lang, Phrase, Text, Value, Values
 
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)\}")
 _CJK = re.compile(r"[\u3400-\u9fff]")
@@ -75,6 +76,18 @@ def _converter(config: str) -> Callable[[str], str]:
 
     convert: Callable[[str], str] = opencc.OpenCC(config).convert
     return convert
+
+
+def fold(text: str) -> str:
+    """Full-width to half-width and Traditional to Simplified Chinese; case and line breaks stay.
+
+    >>> fold("ＧＰＵ 使用率 30％，記憶體不足")
+    'GPU 使用率 30%,内存不足'
+    """
+    folded = unicodedata.normalize("NFKC", text)
+    if not has_chinese(folded) or _converter("t2s")(folded) == folded:
+        return folded  # what is Simplified already would lose words that mean something else in Taiwan, such as 文件
+    return to_simplified(folded)
 
 
 # --- numbers --------------------------------------------------------------------------
@@ -201,6 +214,63 @@ def label(fact: str, specs: Mapping[str, FactSpec]) -> Text:
 def where(fact: Fact) -> str:
     """Where a fact was measured: the source, and the line of the user's code when known."""
     return f"{fact.origin} · {fact.where}" if fact.where else fact.origin
+
+
+# --- phrases --------------------------------------------------------------------------
+
+REACH = 80  # characters between two parts of a phrase
+
+
+def parse_phrase(text: str) -> Phrase:
+    """A phrase as written in a knowledge file: parts that follow each other, ``*`` between them, ``|`` in one part.
+
+    >>> parse_phrase(".item()|.cpu() * slow|takes")
+    (('.item()', '.cpu()'), ('slow', 'takes'))
+    """
+    parts = (part.split("|") for part in text.lower().split("*"))
+    return tuple(tuple(word for raw in part if (word := raw.strip())) for part in parts)
+
+
+def says(text: str, phrase: Phrase) -> bool:
+    """Whether folded lower-case text holds the parts of a phrase in order, each near the one before.
+
+    A part begins where a word begins and may be the beginning of a longer word. Plain searches only: the time
+    grows with the length of the text and not with what stands in it.
+
+    >>> says("loss.item() is so slow", parse_phrase(".item() * slow")), says("below", parse_phrase("low"))
+    (True, False)
+    """
+    first, *rest = phrase
+    at = _find(text, first, 0, len(text))
+    while at:
+        end = at
+        for part in rest:
+            found = _find(text, part, end, min(len(text), end + REACH))
+            if not found:
+                break
+            end = found
+        else:
+            return True
+        at = _find(text, first, at, len(text))
+    return False
+
+
+def _find(text: str, words: tuple[str, ...], start: int, stop: int) -> int:
+    """The end of the word that comes first between two places, 0 when there is none."""
+    best, end = stop, 0
+    for word in words:
+        at = text.find(word, start, stop)
+        while at > 0 and _inside(text, at, word):
+            at = text.find(word, at + 1, stop)
+        if 0 <= at < best:
+            best, end = at, at + len(word)
+    return end
+
+
+def _inside(text: str, at: int, word: str) -> bool:
+    """Whether the place is inside a longer word."""
+    before = text[at - 1]
+    return word[0].isascii() and word[0].isalnum() and before.isascii() and (before.isalnum() or before == "_")
 
 
 # --- names ----------------------------------------------------------------------------

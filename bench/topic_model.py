@@ -31,7 +31,7 @@ from advisor.models import Knowledge
 ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS, MODEL = ROOT / "knowledge" / "questions", ROOT / "knowledge" / "topics.bin"
 EPOCHS, BATCH, RATE, DECAY = 10, 256, 0.03, 1e-5
-RARE = 2  # a feature of fewer questions teaches nothing
+RARE = 4  # a feature of fewer questions teaches little, and takes room in the file
 RARE_PAIR = 4  # pairs of concepts are many
 ASIDE = 0.3  # titles of rules and answered questions are no questions
 CONCEPT_WEIGHT = 2.0  # of a concept beside a pair of concepts

@@ -6,8 +6,9 @@ The same question and profile give the same answer. Every answer is built as blo
 
 from advisor.answer.conversation import Shown, State, resolve
 from advisor.answer.decision import Situation
+from advisor.answer.hints import error_hints, false_premises
 from advisor.answer.respond import Responder
-from advisor.answer.stated import Stated
+from advisor.answer.stated import read_stated
 from advisor.answer.understand import (
     MAX_MESSAGE,
     MAX_QUESTION,
@@ -25,8 +26,10 @@ __all__ = [
     "Shown",
     "Situation",
     "State",
-    "Stated",
     "clean_question",
+    "error_hints",
+    "false_premises",
+    "read_stated",
     "resolve",
     "understand",
     "understand_beside_paste",

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from advisor.answer import replies
 from advisor.answer.follow_up import SOCIAL, FollowUp, follow_up, language_wish
-from advisor.answer.parts import PARTS
 from advisor.answer.phrases import component
 from advisor.answer.sizing.inputs import Value as Input
-from advisor.answer.stated import Stated
+from advisor.answer.stated import read_stated
 from advisor.answer.understand import Question, read_words, understand
-from advisor.models import FactSpec, Lang
+from advisor.models import STATED, Fact, FactSpec, Lang
 from advisor.text import has_chinese
 
 STATEMENT = 90  # characters: a message that only states facts is short
@@ -38,7 +37,7 @@ _PASSING = frozenset(["1", "s", "By/s", "Cel", "W", "Hz", "{flop}/s"])
 class Said:
     """A fact that was stated, and in which message (counted from 1)."""
 
-    stated: Stated
+    stated: Fact
     message: int
 
 
@@ -80,7 +79,7 @@ class State:
             return State(messages=count, lang=base.lang, spoken=base.spoken)
         if question.aspect in SOCIAL:
             return base
-        facts = {**self._kept(question), **{s.name: Said(s, count) for s in question.stated if not s.tried}}
+        facts = {**self._kept(question), **{s.name: Said(s, count) for s in question.stated}}
         if not question.follows:
             return replace(base, last=question, shown=shown, facts=facts, ruled_out=())
         ruled_out = self.ruled_out
@@ -96,10 +95,10 @@ class State:
         listed = self.shown.listed
         return listed[min(self.shown.place, len(listed) - 1)] if listed else None
 
-    def known(self, question: Question) -> tuple[Stated, ...]:
+    def known(self, question: Question) -> tuple[Fact, ...]:
         """The facts that hold for a question: those it states, and the earlier ones that still do."""
         facts = {name: said.stated for name, said in self._kept(question).items()}
-        return tuple({**facts, **{s.name: s for s in question.stated if not s.tried}}.values())
+        return tuple({**facts, **{s.name: s for s in question.stated}}.values())
 
     def _kept(self, question: Question) -> dict[str, Said]:
         if question.follows:
@@ -126,7 +125,7 @@ def resolve(message: str, state: State, specs: Mapping[str, FactSpec], lang: Lan
         again = state.last or replace(whole, aspect="greeting")
         return replace(again, lang=language, wish=wish, stated=(), follows=state.last is not None)
     plain = rest if wish else whole.plain
-    whole = replace(read_words(whole.text, plain), lang=language, wish=wish, stated=PARTS.stated(plain))
+    whole = replace(read_words(whole.text, plain), lang=language, wish=wish, stated=read_stated(plain).facts)
     found = follow_up(plain)
     if found and (found.aspect in SOCIAL or _follows(found, state)):
         return _followed(found, whole, state)
@@ -163,7 +162,7 @@ def _reply(whole: Question, state: State, specs: Mapping[str, FactSpec]) -> Ques
     if state.last is None or len(whole.plain) > STATEMENT:
         return None
     corrected = replies.correction(whole.plain)
-    stated = PARTS.stated(corrected) if corrected else whole.stated
+    stated = read_stated(corrected).facts if corrected else whole.stated
     asked = specs.get(state.shown.asking or "")
     if not stated and not asked and replies.bare(whole.plain):
         return replace(whole, aspect="unclear")
@@ -171,14 +170,16 @@ def _reply(whole: Question, state: State, specs: Mapping[str, FactSpec]) -> Ques
         if replies.unknown(whole.plain):
             return _again(whole, state, ())
         value = replies.reply_value(whole.plain, asked)
-        stated = () if value is None else (Stated(asked.name, value, asked.unit),)
+        stated = () if value is None else (Fact(asked.name, value, asked.unit, STATED),)
     if not stated and corrected:
         stated = _same_again(corrected, state)
-    only_states = bool(stated) and (corrected or not _ASKING.search(whole.plain)) and not whole.symptom
+    only_states = (
+        bool(stated) and (corrected or not _ASKING.search(whole.plain)) and not whole.symptom and not whole.error
+    )
     return _again(whole, state, stated) if stated and (only_states or not whole.stated) else None
 
 
-def _same_again(corrected: str, state: State) -> tuple[Stated, ...]:
+def _same_again(corrected: str, state: State) -> tuple[Fact, ...]:
     """A number alone corrects the number that was stated last."""
     value = replies.number(corrected) if len(corrected) <= replies.SHORT else None
     numbers = [s for s in state.facts.values() if isinstance(s.stated.value, float)]
@@ -188,7 +189,7 @@ def _same_again(corrected: str, state: State) -> tuple[Stated, ...]:
     return (replace(last, value=value / 100 if last.unit == "1" and value > 1 else value),)
 
 
-def _again(whole: Question, state: State, stated: tuple[Stated, ...]) -> Question:
+def _again(whole: Question, state: State, stated: tuple[Fact, ...]) -> Question:
     """The last question once more, with new facts."""
     assert state.last is not None
     return replace(

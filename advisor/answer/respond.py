@@ -19,6 +19,7 @@ from advisor.answer.decision import Decision, Situation
 from advisor.answer.explain import explained, follow_up_block
 from advisor.answer.follow import followed
 from advisor.answer.follow_up import SOCIAL
+from advisor.answer.hints import error_hints
 from advisor.answer.search import Hit, Index, topic_scores
 from advisor.answer.sizing import SOURCES, calculation
 from advisor.answer.understand import Question
@@ -26,11 +27,18 @@ from advisor.answer.yardstick import Metric, limits, metric, yardstick_blocks
 from advisor.blocks import Block, Words, to_markdown
 from advisor.models import Answer, Diagnosis, Faq, Knowledge, Reference, Rule, Scored
 
-DECLINE = 0.25  # a best topic below this is a coincidence of words
-ASKED = 0.3  # a topic above this, and clearly ahead of the next, was asked about by name, not just touched
-AHEAD = 1.25
-CLEAR = 0.38  # a best topic below this is a guess: better to say what to measure
-NEARBY = 0.6  # a topic above this is worth offering beside what is declined
+HINTED, RULED_OUT = (
+    2.0,
+    1.5,
+)  # what a known error adds to a topic's log probability; what a denial takes, not believed blindly
+OUTSIDE = 0.12  # the probability of all that is out of scope, from which a question is declined: half of those that
+# are in scope and above it would be answered wrongly anyway (see the table of thresholds that `make accuracy` prints)
+OUTSIDE_OF_RUN = 0.7  # the same where a run is at hand that the question may well be about
+NAMED = 20.0  # a rule or an answered question whose words fit so well was asked for, whatever the model thinks
+ASKED = 0.5  # a topic above this, and clearly ahead of the next, was asked about by name, not just touched
+AHEAD = 2.0
+CLEAR = 0.3  # a best topic below this is a guess: better to say what to measure
+NEARBY = 0.25  # a topic above this is worth offering beside what is declined
 MAX_CAUSES = 6
 BROAD = 3  # a rule that as many others explain names a family of causes
 FAQ_SHARE = 0.85  # an FAQ answers when it fits better than any rule and nearly as well as the best topic
@@ -58,8 +66,9 @@ class Responder:
     def decide(self, question: Question, situation: Situation) -> Decision:
         """Which answer a question gets, before anything is put into words."""
         hits = self._index.search(question.plain)
-        trained = self._model.scores(question.plain) if self._model else None
-        topics = topic_scores(hits, self.knowledge, trained)
+        ranked = self.topics(question, hits, limit=len(self.knowledge.topics))
+        about_run = question.pasted or situation.attached
+        topics, outside = self._scoped(ranked, hits, OUTSIDE_OF_RUN if about_run else OUTSIDE)
         if question.aspect in SOCIAL:
             return self._social(question, topics)
         follow_up = question.aspect != "all" and (situation.attached or question.follows)
@@ -70,14 +79,26 @@ class Responder:
         worked = self._calculation(question, situation, topics)
         if worked:
             return worked
-        if not follow_up and not question.follows and self._unrelated(question, topics):
+        if outside and not follow_up and not question.follows and not question.pasted:
             return self._declined(topics)
         # A symptom without a cause is about the run at hand; a cause by name is a matter of knowledge.
-        vague = question.symptom and (topics[0].id in SYMPTOMS or topics[0].score < CLEAR)
+        symptom = question.symptom and question.aim != "general"
+        vague = symptom and (topics[0].id in SYMPTOMS or topics[0].score < CLEAR)
         open_question = question.aim == "open" and (situation.attached or vague)
         if situation.diagnosis is not None and (question.aim == "own" or open_question or follow_up):
             return explained(question, situation, topics, _asked(topics))
         return self._known(question, hits, topics, situation, vague=vague)
+
+    def topics(self, question: Question, hits: Sequence[Hit], limit: int = 5) -> tuple[Scored, ...]:
+        """The topics of a question: by words, by the model, by known errors and by what the person rules out."""
+        if self._model is None:
+            return topic_scores(hits, self.knowledge, limit=limit)
+        trained = self._model.scores(question.plain)
+        for topic in {hint.topic for hint in error_hints(question.plain, self.knowledge)} & trained.keys():
+            trained[topic] += HINTED
+        for topic in trained.keys() & set(question.ruled_out):
+            trained[topic] -= RULED_OUT
+        return topic_scores(hits, self.knowledge, trained, limit)
 
     def render(self, decision: Decision, question: Question, situation: Situation) -> Answer:
         """A decision in words."""
@@ -111,12 +132,14 @@ class Responder:
             return self._triage(question, topics, situation)
         return self._from_rules(question, hits, topics)
 
-    def _unrelated(self, question: Question, topics: Sequence[Scored]) -> bool:
-        best = topics[0]
-        familiar = question.aim == "own" or question.symptom or bool(question.stated)
-        if not self.knowledge.topics[best.id].in_scope:
-            return not familiar or _asked(topics) is not None
-        return best.score < DECLINE and not familiar
+    def _scoped(self, topics: Sequence[Scored], hits: Sequence[Hit], limit: float) -> tuple[tuple[Scored, ...], bool]:
+        """The best five topics, and whether the question is declined: the first then says what it is instead."""
+        asked_for = bool(hits) and hits[0].kind != "topic" and hits[0].score >= NAMED
+        within = [self.knowledge.topics[t.id].in_scope for t in topics]
+        outside = sum(t.score for t, inside in zip(topics, within, strict=True) if not inside) >= limit
+        declined = outside and not asked_for
+        first = next((t for t, inside in zip(topics, within, strict=True) if inside != declined), topics[0])
+        return (first, *(t for t in topics if t is not first))[:5], declined
 
     def _social(self, question: Question, topics: tuple[Scored, ...]) -> Decision:
         def build(words: Words) -> list[Block]:
@@ -129,9 +152,6 @@ class Responder:
         """What advisor does not answer, and the nearest topic that it does."""
         first = topics[0]
         near = next((t for t in topics if self.knowledge.topics[t.id].in_scope and t.score >= NEARBY), None)
-        if self.knowledge.topics[first.id].in_scope:
-            first, near = Scored("oos_other", round(1 - first.score, 3)), None
-        ordered = (first, *(t for t in topics if t.id != first.id))[:5]
 
         def build(words: Words) -> list[Block]:
             said = [words.term(f"decline.{first.id}")]
@@ -139,7 +159,7 @@ class Responder:
                 said.append(words.term("decline.near", topic=words.say(self.knowledge.topics[near.id].title)))
             return [known.prose(words, None, said), follow_up_block(words, "ask.start")]
 
-        return Decision("out_of_scope", ordered, (), Shown(first.id), build)
+        return Decision("out_of_scope", tuple(topics), (), Shown(first.id), build)
 
     def _calculation(self, question: Question, situation: Situation, topics: tuple[Scored, ...]) -> Decision | None:
         """The calculation that is asked for, or the one before with what the follow-up changes."""
@@ -214,9 +234,9 @@ class Responder:
         Of a topic that is named, its rules; else the broad findings that others explain, which split the field.
         """
         rules = sorted(self.knowledge.rules.values(), key=lambda r: -self._explained_by[r.id])
-        named = next((t.id for t in topics[:1] if t.score >= DECLINE and t.id not in SYMPTOMS and _asked(topics)), None)
+        named = next((t.id for t in topics[:1] if t.id not in SYMPTOMS and _asked(topics)), None)
         causes = [r for r in rules if (r.topic == named if named else self._explained_by[r.id] >= BROAD)][:MAX_CAUSES]
-        about = topics[0].id if topics[0].score >= DECLINE else "gpu_low_utilization"
+        about = topics[0].id if topics[0].score >= CLEAR else "gpu_low_utilization"
         facts = {s.name: s.value for s in situation.state.known(question)}
         asked, waiting = question_back(self._family(causes), facts, situation.state, self.knowledge)
 

@@ -1,4 +1,4 @@
-"""What a question is about, as far as words tell: language, whether it is about the user's own run.
+"""What a question is about, as far as words tell: language, intent, the facts it states, what it rules out.
 
 Which topic it has is decided by `search`.
 """
@@ -6,18 +6,20 @@ Which topic it has is decided by `search`.
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from advisor.answer.intent import Intent, intent
 from advisor.answer.phrases import Aspect
-from advisor.answer.stated import Stated
+from advisor.answer.ruled_out import ruled_out
+from advisor.answer.stated import read_stated
 from advisor.errors import InputError, TooLarge
-from advisor.models import Lang
-from advisor.text import detect, to_simplified
+from advisor.models import Fact, Lang
+from advisor.text import detect, fold
 
 MAX_QUESTION = 20_000  # characters of a person's own words
 MAX_MESSAGE = 500_000  # and with what is pasted beside them
+OWN_WORDS = 3000  # characters that are looked at for what somebody means; more is a paste
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -66,7 +68,7 @@ _MISSING = re.compile(
 _ERROR = re.compile(
     r"\b\w+(?:error|exception)\b|\berrno\b|\berror(?: code)?:|\bexit(?:ed with)? (?:code|status) \d+"
     r"|\bsig(?:kill|bus|segv|abrt)\b|\bsegmentation fault|\bcore dumped|\bxid \d+|\bout of memory\b"
-    r"|\bkilled\b|\bwatchdog\b|报错|异常退出|退出码|段错误",
+    r"|\bkilled\b|\bwatchdog\b|\bno module named\b|报错|异常退出|退出码|段错误",
     re.IGNORECASE,
 )
 # Whether a number is as it should be.
@@ -89,8 +91,8 @@ class Question:
     speed or memory is spoken of; `pasted` that it is about a text which came with it; `error` that it names an error;
     `normal` that it asks whether a number is as it should be. In a conversation `follows` says that it is a
     follow-up: then `plain` is of the question that it follows, `added` what it adds to that, `place` the cause it
-    means, counted from 0, and `about` the topic that it asks after. `stated` are the facts it states,
-    `wish` the language it asks for.
+    means, counted from 0, and `about` the topic that it asks after. `stated` are the facts it states
+    (phase, framework and hardware among them), `ruled_out` the topics it rules out, `wish` the language it asks for.
     """
 
     text: str
@@ -106,7 +108,9 @@ class Question:
     added: str = ""
     place: int = 0
     about: str = ""
-    stated: tuple[Stated, ...] = ()
+    stated: tuple[Fact, ...] = ()
+    intent: Intent = "open"
+    ruled_out: tuple[str, ...] = ()
     wish: Lang | None = None
 
 
@@ -142,6 +146,9 @@ def read_words(text: str, plain: str) -> Question:
         symptom=bool(_SYMPTOM.search(plain)),
         error=bool(_ERROR.search(plain)),
         normal=bool(_NORMAL.search(plain)),
+        stated=read_stated(text).facts,
+        intent=intent(plain[:OWN_WORDS]),
+        ruled_out=ruled_out(plain[:OWN_WORDS]),
     )
 
 
@@ -149,7 +156,18 @@ def understand_beside_paste(words: str, lang: Lang | None = None) -> Question:
     """Read the words that came with a paste: whatever they say, they are about it; there may be none."""
     words = words[:MAX_QUESTION]
     plain = normalise(words)
-    return Question(words, plain, lang or detect(words), "own", _aspect(plain), symptom=True, pasted=True)
+    return Question(
+        words,
+        plain,
+        lang or detect(words),
+        "own",
+        _aspect(plain),
+        symptom=True,
+        pasted=True,
+        intent=intent(plain[:OWN_WORDS]),
+        stated=read_stated(words).facts,
+        ruled_out=ruled_out(plain[:OWN_WORDS]),
+    )
 
 
 def _aim(plain: str) -> Aim:
@@ -188,7 +206,4 @@ def clean_question(text: str) -> str:
 
 def normalise(text: str) -> str:
     """Full-width to half-width, lower case, Traditional to Simplified Chinese, single spaces."""
-    folded = unicodedata.normalize("NFKC", text).lower()
-    if re.search(r"[\u3400-\u9fff]", folded):
-        folded = to_simplified(folded)
-    return " ".join(folded.split())
+    return " ".join(fold(text).lower().split())

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advisor.answer import knowledge_blocks as known
-from advisor.answer.stated import Stated
 from advisor.blocks import Block, Words
 from advisor.condition import compile_condition
-from advisor.models import Condition, FactSpec, Knowledge, Rule, Value
+from advisor.models import Condition, Fact, FactSpec, Knowledge, Rule, Value
 
 MAX_LIMITS = 6
 _SETTINGS = ("run.", "config.")  # what the run is, rather than how it does
@@ -17,7 +16,7 @@ Limit = tuple[Rule, Condition]
 Metric = tuple[FactSpec, Value | None]
 
 
-def metric(plain: str, stated: Sequence[Stated], knowledge: Knowledge) -> Metric | None:
+def metric(plain: str, stated: Sequence[Fact], knowledge: Knowledge) -> Metric | None:
     """The metric that a question is about, with its value where that is said: the one stated, else one by its label."""
     numbers = [s for s in stated if not s.name.startswith(_SETTINGS) and limits(s.name, knowledge)]
     if numbers:

@@ -20,6 +20,7 @@ from advisor.engine.match import Engine, Match, ruled_out, supporting
 from advisor.models import (
     CONFIDENCES,
     SEVERITIES,
+    STATED,
     Advice,
     Confidence,
     Evidence,
@@ -152,7 +153,8 @@ def _advice(rule: Rule, engine: Engine, values: Values) -> tuple[Advice, ...]:
 def _confidence(rule: Rule, shown: Sequence[Evidence], profile: Profile, engine: Engine) -> tuple[Confidence, Text]:
     """The rule's own confidence, lowered where sources disagree or few steps were seen, with the reason.
 
-    What was read in the script is worth medium confidence beside a measurement and low without one.
+    What was read in the script is worth medium confidence beside a measurement and low without one; so is what a
+    person said.
     """
     terms = engine.knowledge.terms
     facts = {fact for e in shown for fact in parse(e.condition).facts}
@@ -165,6 +167,8 @@ def _confidence(rule: Rule, shown: Sequence[Evidence], profile: Profile, engine:
     read = [o for o in origins if o in scripts]
     measured = ", ".join(o for o in origins if o not in scripts)
     level = min(CONFIDENCES.index(rule.confidence), 2 if not read else 0 if _static(shown, scripts) else 1)
+    if any(STATED in e.origin for e in shown):
+        level = min(level, 0 if all(e.origin == STATED for e in shown if e.origin) else 1)
     brief = brief_origin(measured)
     named = terms.get(f"origin.{measured}", Text(brief, brief))
     said = terms["reason.measured"]

@@ -24,7 +24,9 @@ from advisor.models import (
     Faq,
     FaqItem,
     Knowledge,
+    KnownError,
     Measurement,
+    Premise,
     Reference,
     Remedy,
     Rule,
@@ -32,6 +34,7 @@ from advisor.models import (
     Topic,
     When,
 )
+from advisor.text import parse_phrase
 
 T = TypeVar("T", bound=schema.Strict)
 _HINTS = {
@@ -59,6 +62,8 @@ class Loader:
         concepts = self._one("concepts.yaml", schema.ConceptsFile)
         model = self.folder / "topics.bin"
         trained = model.read_bytes() if model.is_file() else b""
+        premises = self._one("premises.yaml", schema.PremisesFile)
+        errors = self._one("errors.yaml", schema.ErrorsFile)
         rules = self._folder("rules", schema.RuleFile, self._rule)
         faqs = self._folder("faq", schema.FaqFile, lambda f, _: _faq(f))
         return Knowledge(
@@ -73,6 +78,10 @@ class Loader:
             terms={k: _text(v) for k, v in terms.terms.items()} if terms else {},
             concepts=concepts.concepts if concepts else {},
             topic_model=trained,
+            premises=self._by(
+                "premises.yaml", "premises", map(_premise, premises.premises if premises else ()), lambda p: p.id
+            ),
+            errors=self._by("errors.yaml", "errors", map(_error, errors.errors if errors else ()), lambda e: e.id),
         )
 
     def cases(self) -> dict[str, tuple[Case, ...]]:
@@ -280,6 +289,15 @@ def _topic(topic: schema.TopicFile) -> Topic:
 def _reference(reference: schema.ReferenceFile) -> Reference:
     r = reference
     return Reference(r.id, r.title, r.url, r.publisher, r.used_for, r.read)
+
+
+def _premise(p: schema.PremiseFile) -> Premise:
+    phrases = tuple(map(parse_phrase, p.says))
+    return Premise(p.id, phrases, p.topic, _text(p.correction), tuple(p.rules), tuple(p.references))
+
+
+def _error(error: schema.ErrorFile) -> KnownError:
+    return KnownError(error.id, tuple(map(parse_phrase, error.says)), error.topic, error.rule)
 
 
 def _measurement(m: schema.MeasurementFile) -> Measurement:

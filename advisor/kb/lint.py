@@ -12,6 +12,7 @@ from advisor import condition as conditions
 from advisor.derive import FORMULAS
 from advisor.errors import Problem
 from advisor.kb.case import Case, Cases
+from advisor.kb.lint_said import lint_said
 from advisor.kb.yamlfile import Path_, YamlFile, read
 from advisor.models import Condition, FactSpec, Faq, Knowledge, Remedy, Rule, Text
 from advisor.text import placeholders
@@ -33,6 +34,7 @@ def lint(knowledge: Knowledge, files: Mapping[str, YamlFile], cases: Cases) -> I
     yield from _workings(knowledge, files["facts.yaml"])
     yield from _measurements(knowledge, files["facts.yaml"])
     yield from _topics(knowledge, files["topics.yaml"])
+    yield from lint_said(knowledge, files)
     yield from _cycles(knowledge, files)
 
 
@@ -235,6 +237,7 @@ def _references(knowledge: Knowledge, file: YamlFile) -> Iterator[Problem]:
     used = {r for rule in knowledge.rules.values() for r in rule.references}
     used |= {leaf.source for rule in knowledge.rules.values() for leaf in rule.when.conditions if leaf.source}
     used |= {r for faq in knowledge.faqs.values() for r in faq.references}
+    used |= {r for premise in knowledge.premises.values() for r in premise.references}
     used |= {r for spec in knowledge.facts.values() for r in spec.sources}
     for i, ref in enumerate(knowledge.references):
         if ref not in used:

@@ -181,6 +181,41 @@ class ReferencesFile(Strict):
     references: list[ReferenceFile]
 
 
+class PremiseFile(Strict):
+    """A wrong belief; every phrase has an example, and nothing in `but_not` may fit."""
+
+    id: Id
+    topic: TopicId
+    says: Annotated[list[Line], Field(min_length=1)]
+    correction: TextFile
+    rules: list[Id] = Field(default_factory=list)
+    references: Annotated[list[Id], Field(min_length=1)]
+    examples: Annotated[list[Line], Field(min_length=2)]
+    but_not: Annotated[list[Line], Field(min_length=1)]
+
+
+class PremisesFile(Strict):
+    """premises.yaml."""
+
+    premises: list[PremiseFile]
+
+
+class ErrorFile(Strict):
+    """A known error with what is printed or said."""
+
+    id: Id
+    topic: TopicId
+    rule: Id | None = None
+    says: Annotated[list[Line], Field(min_length=1)]
+    examples: Annotated[list[Line], Field(min_length=1)]
+
+
+class ErrorsFile(Strict):
+    """errors.yaml."""
+
+    errors: list[ErrorFile]
+
+
 class TermsFile(Strict):
     """terms.yaml: the words of every face, by key."""
 

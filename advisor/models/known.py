@@ -7,10 +7,10 @@ a pack by the ten thousand, and pickle restores small plain instances many times
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from advisor.models.words import Confidence, Severity, Status, Text, Value
+from advisor.models.words import Confidence, Phrase, Severity, Status, Text, Value
 
 
 class _Packed:
@@ -182,6 +182,28 @@ class Faq(_Packed):
 
 
 @dataclass(frozen=True)
+class Premise(_Packed):
+    """A belief that is often behind a question and is wrong, how people say it, and what is right."""
+
+    id: str
+    phrases: tuple[Phrase, ...]
+    topic: str
+    correction: Text
+    rules: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KnownError(_Packed):
+    """What a program prints or a person says when something specific failed: the topic, and the rule if one fits."""
+
+    id: str
+    phrases: tuple[Phrase, ...]
+    topic: str
+    rule: str | None = None
+
+
+@dataclass(frozen=True)
 class Measurement:
     """A way to learn missing facts: the exact command, what it gives and what it costs in minutes.
 
@@ -227,3 +249,5 @@ class Knowledge:
     terms: Mapping[str, Text]
     concepts: Mapping[str, str]
     topic_model: bytes = b""
+    premises: Mapping[str, Premise] = field(default_factory=dict)
+    errors: Mapping[str, KnownError] = field(default_factory=dict)

@@ -76,3 +76,8 @@ class Profile:
     def unmeasured(self) -> bool:
         """Whether all that is known was read in a script, and nothing measured."""
         return bool(self.sources) and all(s.kind == "script" for s in self.sources)
+
+    @property
+    def stated(self) -> bool:
+        """Whether all that is known was said by a person."""
+        return bool(self.sources) and all(s.kind == "question" for s in self.sources)

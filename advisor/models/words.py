@@ -13,6 +13,8 @@ Lang = Literal["en", "zh-Hans", "zh-Hant"]
 LANGS: tuple[Lang, ...] = ("en", "zh-Hans", "zh-Hant")
 
 Value = float | bool | str
+# What to look for in a text: parts that follow each other, each one of several words.
+Phrase = tuple[tuple[str, ...], ...]
 Values = Mapping[str, Value]
 
 SourceState = Literal["ok", "absent", "denied", "timeout", "unreadable"]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Format = Literal["md", "html", "json"]
 FORMATS: tuple[Format, ...] = ("md", "html", "json")
+# What a message says that it is about is no statement to diagnose, and these intents ask for something else.
 SCHEMA = 1
 STALE_S = 60.0  # a run that goes on is saved every few seconds
 

@@ -6,19 +6,18 @@ Nothing is kept between two calls: the state is folded anew from the messages, s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from advisor.answer import (
     Question,
     Responder,
     Situation,
     State,
-    Stated,
     clean_question,
+    false_premises,
     resolve,
     understand_beside_paste,
 )
-from advisor.answer.parts import PARTS
 from advisor.errors import AdvisorError, TooLarge
 from advisor.models import STATED, Diagnosis, Fact, Lang, Reading, Source
 from advisor.pipeline.diagnoser import Diagnoser
@@ -48,7 +47,7 @@ class Conversation:
     ) -> None:
         self._diagnoser, self._responder = diagnoser, responder
         self._chosen, self._latest, self._lang = chosen, latest, lang
-        self._judged: dict[tuple[str, tuple[Stated, ...]], Diagnosis] = {}  # most messages state nothing new
+        self._judged: dict[tuple[str, tuple[Fact, ...]], Diagnosis] = {}  # most messages state nothing new
 
     def hear(self, message: str, history: Sequence[str]) -> tuple[Question, Situation]:
         """The question that a message is after `history` (oldest first), and what it meets.
@@ -76,7 +75,6 @@ class Conversation:
         found = self._diagnoser.diagnose_paste(message, self._chosen.profile if self._chosen else None)
         if found:
             question = understand_beside_paste(found[0], talk.state.lang or self._lang)
-            question = replace(question, stated=PARTS.stated(question.plain))
         else:
             question = resolve(message, talk.state, self._diagnoser.knowledge.facts, self._lang)
         pasted = found[1] if found else talk.pasted
@@ -84,7 +82,7 @@ class Conversation:
 
     def _meets(self, question: Question, state: State, now: Diagnosis | None, pasted: Diagnosis | None) -> Situation:
         facts = state.known(question)
-        premises = PARTS.premises(question.plain)
+        premises = tuple(p.correction for p in false_premises(question.plain, self._diagnoser.knowledge))
         about = now or (pasted if question.follows or question.aim == "own" else None) or self._chosen
         if about:
             return Situation(self._with(about, facts), attached=True, state=state, premises=premises)
@@ -98,7 +96,7 @@ class Conversation:
             return Situation(told, attached=True, stated=True, state=state, premises=premises)
         return Situation(state=state, premises=premises)
 
-    def _with(self, diagnosis: Diagnosis, facts: tuple[Stated, ...]) -> Diagnosis:
+    def _with(self, diagnosis: Diagnosis, facts: tuple[Fact, ...]) -> Diagnosis:
         """A diagnosis judged anew with what was said beside it; what was measured stands."""
         if not facts:
             return diagnosis
@@ -107,7 +105,7 @@ class Conversation:
             self._judged[key] = self._diagnoser.diagnose_beside(diagnosis.profile, [_reading(facts)])
         return self._judged[key]
 
-    def _of(self, facts: tuple[Stated, ...]) -> Diagnosis:
+    def _of(self, facts: tuple[Fact, ...]) -> Diagnosis:
         """What the words alone come to."""
         key = ("", facts)
         if key not in self._judged:
@@ -116,8 +114,8 @@ class Conversation:
         return self._judged[key]
 
 
-def _reading(facts: Sequence[Stated]) -> Reading:
-    return Reading(Source("question", STATED, "ok"), tuple(Fact(s.name, s.value, s.unit, STATED) for s in facts))
+def _reading(facts: Sequence[Fact]) -> Reading:
+    return Reading(Source("question", STATED, "ok"), tuple(facts))
 
 
 def _check(history: Sequence[str]) -> None:

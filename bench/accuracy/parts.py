@@ -92,6 +92,14 @@ def fleet_part() -> Section:
     return Section(f"Baseline: {of} healthy profiles", lines, blamed)
 
 
+def questions_part() -> Section:
+    """Questions of people: the topic, and what is declined."""
+    from bench.accuracy.questions import report
+
+    lines, missed = report()
+    return Section("Questions", lines, missed)
+
+
 def goals(outcomes: Sequence[Outcome]) -> list[str]:
     """What was promised and not kept."""
     first, alarms = first_place(outcomes), false_alarms(outcomes)
@@ -115,4 +123,5 @@ PARTS: dict[str, Callable[[Options], Section]] = {
     "live": live_part,
     "recorded": lambda _: recorded_part(),
     "fleet": lambda _: fleet_part(),
+    "questions": lambda _: questions_part(),
 }

@@ -64,7 +64,7 @@ def _ranks(sheet: Sheet, network: bool) -> float:
         if sheet.has("nodes"):
             return sheet.stated("nodes")
         gpus = sheet.stated("gpus")
-        hosts = gpus / PER_HOST if gpus > PER_HOST and gpus % PER_HOST == 0 else HOSTS
+        hosts = gpus / PER_HOST if gpus > PER_HOST and gpus % PER_HOST == 0 else gpus if gpus > 1 else HOSTS
         en = f"{hosts:g} hosts, each with one such port."
         sheet.assume("nodes", hosts, en, f"{hosts:g} 台主机，每台一个这样的网口。")
         return hosts
