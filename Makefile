@@ -8,7 +8,7 @@ PORT ?= 8321
 # these measure how programs run: nothing else may run beside them
 TIMED := tests/test_end_to_end.py tests/test_examples.py tests/test_examples_system.py
 
-.PHONY: run test test-examples fuzz accuracy bench-traces lint bench setup setup-dev browser clean
+.PHONY: run test test-examples fuzz accuracy topics bench-traces lint bench setup setup-dev browser clean
 
 run: setup
 	$(BIN)/advisor diagnose --seconds 5
@@ -50,6 +50,10 @@ bench-traces: setup-dev
 # takes two hours, nothing else may run beside it, and what it measured is published in the README
 accuracy: setup-dev
 	$(BIN)/python bench/accuracy --write README.md
+
+# the model that tells the topic of a question; ALSO names a file of labelled questions to learn from beside our own
+topics: setup-dev
+	$(BIN)/python bench/topic_model.py $(if $(ALSO),--also $(ALSO))
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
