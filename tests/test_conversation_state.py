@@ -360,3 +360,12 @@ def test_without_a_terminal_a_question_is_needed(
 
     assert done.value.code == 2
     assert "The question is empty" in capsys.readouterr().err
+
+
+def test_loader_workers_and_waits_mean_training(advisor: Advisor) -> None:
+    said = advisor.ask("gpu util 30%, num_workers=0, 70% of the time waiting for data. why so slow?")
+
+    assert said.kind == "diagnosis"
+    assert said.rules[0] == "dataloader-no-workers"
+    assert said.diagnosis is not None
+    assert said.diagnosis.findings[0].confidence == "low"

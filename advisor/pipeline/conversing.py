@@ -22,6 +22,7 @@ from advisor.errors import AdvisorError, TooLarge
 from advisor.models import STATED, Diagnosis, Fact, Lang, Reading, Source
 from advisor.pipeline.diagnoser import Diagnoser
 
+TRAINING = ("ml.step.", "ml.epoch.", "ml.dataloader.", "config.dataloader.num_workers")
 MAX_HISTORY = 50  # messages
 MAX_HISTORY_LENGTH = 500_000  # characters of all of them
 
@@ -109,9 +110,16 @@ class Conversation:
         """What the words alone come to."""
         key = ("", facts)
         if key not in self._judged:
-            said = [_reading(facts)]
+            said = [_reading(_with_phase(facts))]
             self._judged[key] = self._diagnoser.diagnose_readings(said, subject="", started="", duration_s=0.0)
         return self._judged[key]
+
+
+def _with_phase(facts: tuple[Fact, ...]) -> tuple[Fact, ...]:
+    """The facts, and that it is training where only training has what they tell of: steps, epochs, loader workers."""
+    if any(f.name == "run.phase" for f in facts) or not any(f.name.startswith(TRAINING) for f in facts):
+        return facts
+    return (*facts, Fact("run.phase", "training", "{string}", STATED))
 
 
 def _reading(facts: Sequence[Fact]) -> Reading:
