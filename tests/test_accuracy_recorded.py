@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from advisor import kb
+from bench.accuracy import recorded
+from bench.accuracy.captures import Machine, merged
+from bench.accuracy.captures.engine import simulate
 
 BENCH = Path(__file__).parents[1] / "bench/accuracy"
-sys.path.insert(0, str(BENCH))
-
-import recorded  # noqa: E402
-from captures import Machine, merged  # noqa: E402
-from captures.engine import simulate  # noqa: E402
-
 FLOOR = 0.95
 
 

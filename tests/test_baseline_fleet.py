@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
 from advisor.models import Diagnosis
 from advisor.pipeline import Advisor
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "accuracy"))
-
-import fleet
+from bench.accuracy import fleet
 
 ADVISOR = Advisor()
 FLEET = dict(fleet.documents())

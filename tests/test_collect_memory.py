@@ -130,7 +130,7 @@ def test_workers_are_the_children_of_the_largest_and_each_counts_over_its_own_li
 
 def test_few_readings_tell_no_growth() -> None:
     found = parsed(rows(["1 9 9 9"] * 5, ["10 9 9 9"] * 5))
-    assert set(found) == {"process.memory.unique"}
+    assert set(found) == {"process.memory.unique", "process.memory.worker.unique"}
 
 
 def test_memory_that_may_not_be_read_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:

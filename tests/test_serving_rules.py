@@ -39,7 +39,7 @@ def test_a_healthy_vllm_server_is_healthy(advisor: Advisor) -> None:
 
     assert rules(seen) == set()
     assert seen.verdict == "healthy"
-    assert "5 s" in seen.headline.en
+    assert "5 s" in seen.reason.en
     assert [s.state for s in seen.profile.sources] == ["ok"]
     assert value(seen, "time_to_first_token") == pytest.approx(0.2)
     assert value(seen, "requests.running") == 40

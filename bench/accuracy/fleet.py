@@ -9,19 +9,15 @@ from __future__ import annotations
 import argparse
 import collections
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from baseline.scenarios import all_profiles
-from baseline.unusual import unusual_profiles
-
 from advisor.derive import with_derived
 from advisor.models import SEVERITIES, Diagnosis, Knowledge
 from advisor.pipeline import Advisor
+from bench.accuracy.baseline.scenarios import all_profiles
+from bench.accuracy.baseline.unusual import unusual_profiles
 
 
 def documents() -> Iterator[tuple[str, dict[str, Any]]]:

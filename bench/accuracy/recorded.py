@@ -11,7 +11,6 @@ import argparse
 import functools
 import math
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -21,14 +20,11 @@ from typing import Any
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import standin
-from captures import WRITERS, Machine, merged, nvml
-
 from advisor.models import SEVERITIES, Diagnosis
 from advisor.pipeline import Advisor
 from advisor.readers.read import opened
+from bench.accuracy import standin
+from bench.accuracy.captures import WRITERS, Machine, merged, nvml
 
 FOLDER = Path(__file__).parent / "recorded"
 SERIOUS = SEVERITIES[SEVERITIES.index("serious") :]

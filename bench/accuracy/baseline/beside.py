@@ -6,9 +6,9 @@ while the machine started, a laptop that throttled its CPU for a moment.
 
 from __future__ import annotations
 
-from baseline.draw import Draw, Facts, nice
-from baseline.host import RATE
-from baseline.machines import Machine
+from bench.accuracy.baseline.draw import Draw, Facts, nice
+from bench.accuracy.baseline.host import RATE
+from bench.accuracy.baseline.machines import Machine
 
 QUIET = """system.kernel.oom_kills.host system.kernel.oom_kills.cgroup system.kernel.hung_tasks
 system.kernel.lockups system.kernel.crashes system.kernel.machine_checks system.disk.timeouts

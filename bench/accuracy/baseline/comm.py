@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from baseline.draw import Draw, Facts, nice
-from baseline.plan import Plan
+from bench.accuracy.baseline.draw import Draw, Facts, nice
+from bench.accuracy.baseline.plan import Plan
 
 MEMBERS = 8  # ranks of one node that are told apart
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from baseline.draw import Draw, Facts, nice
-from baseline.host import Load, Setting, usable
-from baseline.machines import GIB, Machine
+from bench.accuracy.baseline.draw import Draw, Facts, nice
+from bench.accuracy.baseline.host import Load, Setting, usable
+from bench.accuracy.baseline.machines import GIB, Machine
 
 
 @dataclass(frozen=True, slots=True)

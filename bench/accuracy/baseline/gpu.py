@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from baseline.draw import Draw, Facts, nice
-from baseline.machines import Gpu, Machine
+from bench.accuracy.baseline.draw import Draw, Facts, nice
+from bench.accuracy.baseline.machines import Gpu, Machine
 
 LANE = {3: 0.985e9, 4: 1.969e9, 5: 3.938e9}  # bytes/s and lane (PCI-SIG)
 DRIVERS = (("535.183.01", "12.2"), ("550.90.07", "12.4"), ("570.86.15", "12.8"), ("580.65.06", "13.0"))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from baseline.draw import Draw, Facts, nice
-from baseline.machines import GIB, MIB, Machine
+from bench.accuracy.baseline.draw import Draw, Facts, nice
+from bench.accuracy.baseline.machines import GIB, MIB, Machine
 
 READ_LATENCY = {"nvme": (1e-4, 4e-4), "sata": (3e-4, 1e-3), "volume": (6e-4, 2e-3), "hdd": (5e-3, 12e-3)}
 RATE = {"nvme": 5e9, "sata": 5e8, "volume": 1e9, "hdd": 2e8}  # bytes/s that it can read

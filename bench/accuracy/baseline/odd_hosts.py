@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from baseline.draw import Facts
+from bench.accuracy.baseline.draw import Facts
 
 # fmt: off
 HOSTS: dict[str, tuple[str, str, Facts]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from baseline.draw import Facts
+from bench.accuracy.baseline.draw import Facts
 
 MIB = 2.0**20
 _BUSY: Facts = {"hw.gpu.utilization": 0.99, "hw.gpu.utilization.p5": 0.96}

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from baseline.draw import Draw
-from baseline.host import RATE, Setting, usable
-from baseline.jobs import Job
-from baseline.machines import GIB, Gpu, Machine
+from bench.accuracy.baseline.draw import Draw
+from bench.accuracy.baseline.host import RATE, Setting, usable
+from bench.accuracy.baseline.jobs import Job
+from bench.accuracy.baseline.machines import GIB, Gpu, Machine
 
 WORKERS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24)
 

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from baseline import cpu_jobs, gpu, serving, training
-from baseline.beside import kernel_facts, probe_facts, script_facts, stack_facts
-from baseline.comm import comm_facts, members
-from baseline.draw import Draw, Facts
-from baseline.host import Load, Setting, host_facts
-from baseline.jobs import JOBS, Job
-from baseline.machines import GIB, MACHINES, Machine
-from baseline.plan import Plan, make
-from baseline.trace import trace_facts
-from baseline.views import seen, sources
+from bench.accuracy.baseline import cpu_jobs, gpu, serving, training
+from bench.accuracy.baseline.beside import kernel_facts, probe_facts, script_facts, stack_facts
+from bench.accuracy.baseline.comm import comm_facts, members
+from bench.accuracy.baseline.draw import Draw, Facts
+from bench.accuracy.baseline.host import Load, Setting, host_facts
+from bench.accuracy.baseline.jobs import JOBS, Job
+from bench.accuracy.baseline.machines import GIB, MACHINES, Machine
+from bench.accuracy.baseline.plan import Plan, make
+from bench.accuracy.baseline.trace import trace_facts
+from bench.accuracy.baseline.views import seen, sources
 
 Profile = tuple[str, dict[str, Any]]
 TRAINING_VIEWS = (

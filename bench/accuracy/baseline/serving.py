@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from baseline.draw import Draw, Facts, nice
-from baseline.gpu import GpuLoad
-from baseline.host import Load
-from baseline.machines import GIB, Gpu, Machine
+from bench.accuracy.baseline.draw import Draw, Facts, nice
+from bench.accuracy.baseline.gpu import GpuLoad
+from bench.accuracy.baseline.host import Load
+from bench.accuracy.baseline.machines import GIB, Gpu, Machine
 
 KIB = 1024.0
 # Nobody who cares for readers admits more requests than can be served in time: between the interactive and the server

@@ -6,8 +6,8 @@ synchronisation: much time there is healthy as long as the GPU does not idle.
 
 from __future__ import annotations
 
-from baseline.draw import Draw, Facts, nice
-from baseline.plan import Plan
+from bench.accuracy.baseline.draw import Draw, Facts, nice
+from bench.accuracy.baseline.plan import Plan
 
 BANDWIDTH = {3: (9e9, 12.5e9), 4: (18e9, 25.5e9), 5: (36e9, 54e9)}  # of copies from pinned memory
 

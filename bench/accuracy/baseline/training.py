@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from baseline.draw import Draw, Facts, nice
-from baseline.gpu import GpuLoad
-from baseline.host import Load, Setting, usable
-from baseline.machines import GIB, Gpu
-from baseline.plan import Plan
+from bench.accuracy.baseline.draw import Draw, Facts, nice
+from bench.accuracy.baseline.gpu import GpuLoad
+from bench.accuracy.baseline.host import Load, Setting, usable
+from bench.accuracy.baseline.machines import GIB, Gpu
+from bench.accuracy.baseline.plan import Plan
 
 
 def training_facts(draw: Draw, plan: Plan, setting: Setting, steps: int) -> Facts:

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from baseline import cpu_jobs, gpu, serving
-from baseline.beside import kernel_facts
-from baseline.draw import Draw, Facts
-from baseline.host import Load, Setting, host_facts
-from baseline.jobs import JOBS
-from baseline.machines import MACHINES
-from baseline.odd_hosts import HOSTS
-from baseline.odd_servers import SERVERS
-from baseline.odd_training import RUNS
-from baseline.plan import make
-from baseline.scenarios import Profile, document, trained_facts
+from bench.accuracy.baseline import cpu_jobs, gpu, serving
+from bench.accuracy.baseline.beside import kernel_facts
+from bench.accuracy.baseline.draw import Draw, Facts
+from bench.accuracy.baseline.host import Load, Setting, host_facts
+from bench.accuracy.baseline.jobs import JOBS
+from bench.accuracy.baseline.machines import MACHINES
+from bench.accuracy.baseline.odd_hosts import HOSTS
+from bench.accuracy.baseline.odd_servers import SERVERS
+from bench.accuracy.baseline.odd_training import RUNS
+from bench.accuracy.baseline.plan import make
+from bench.accuracy.baseline.scenarios import Profile, document, trained_facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from advisor.kb import default_folder
-from baseline.draw import Facts
+from bench.accuracy.baseline.draw import Facts
 
 # View -> measurements whose facts it has, and upstream names whose facts it has.
 VIEWS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

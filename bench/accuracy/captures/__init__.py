@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from captures import dcgm, failures, kernel, nccl, node, serving, smi, tools, trace, training
-from captures.machine import Machine, merged
+from bench.accuracy.captures import dcgm, failures, kernel, nccl, node, serving, smi, tools, trace, training
+from bench.accuracy.captures.machine import Machine, merged
 
 __all__ = ["WRITERS", "Machine", "merged"]
 

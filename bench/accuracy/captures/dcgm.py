@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from captures.exposition import family, page
-from captures.machine import Gpu, Machine
+from bench.accuracy.captures.exposition import family, page
+from bench.accuracy.captures.machine import Gpu, Machine
 
 PAGES, APART_S = 3, 30.0
 _BITS = {"power_cap": 0x4, "sw_thermal": 0x20, "hw_thermal": 0x48, "power_brake": 0x88, "app_clocks": 0x2}

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from captures.machine import Machine
+from bench.accuracy.captures.machine import Machine
 
 _TRACEBACK = """\
 [rank{rank}]: Traceback (most recent call last):

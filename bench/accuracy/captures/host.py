@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from captures.machine import DISK, Machine, merged, storage_rate
+from bench.accuracy.captures.machine import DISK, Machine, merged, storage_rate
 
 DEFAULTS: dict[str, Any] = {
     "cpus": 96, "user": 0.21, "system": 0.025, "steal": 0.0, "softirq": 0.003, "hot": 0, "memory_gib": 1008.0,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from captures.machine import BUSES, Machine
+from bench.accuracy.captures.machine import BUSES, Machine
 
 _BOOT = """\
 Linux version 5.15.0-131-generic (buildd@lcy02-amd64-057) (gcc (Ubuntu 11.4.0-1ubuntu1~22.04) 11.4.0) #141-Ubuntu SMP

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from captures.engine import busy_share
+from bench.accuracy.captures.engine import busy_share
 
 Spec = Mapping[str, Any]
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from captures.machine import BUSES, Machine
+from bench.accuracy.captures.machine import BUSES, Machine
 
 DEFAULTS = {"nodes": 2, "net": "IB", "gdr": True, "devices": None, "p2p": "P2P/CUMEM", "channels": 16, "env": {},
             "version": "2.21.5+cuda12.4", "ranks": 8, "warnings": ()}  # fmt: skip

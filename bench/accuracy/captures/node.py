@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from captures.exposition import family, page
-from captures.host import Host
-from captures.machine import Machine
+from bench.accuracy.captures.exposition import family, page
+from bench.accuracy.captures.host import Host
+from bench.accuracy.captures.machine import Machine
 
 APART_S, UP_S, BOOT = 60.0, 864_000.0, 1_740_836_000
 GIB = 2.0**30

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from captures.machine import BUSES, Gpu, Machine
+from bench.accuracy.captures.machine import BUSES, Gpu, Machine
 
 SAMPLES = 6
 _BITS = {"power_cap": 0x4, "sw_thermal": 0x20, "hw_thermal": 0x48, "power_brake": 0x88, "app_clocks": 0x2}

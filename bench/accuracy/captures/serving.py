@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from captures.engine import APART_S, DEFAULTS, WARM_S, Moment, simulate
-from captures.exposition import family, histogram, page
-from captures.machine import Machine
+from bench.accuracy.captures.engine import APART_S, DEFAULTS, WARM_S, Moment, simulate
+from bench.accuracy.captures.exposition import family, histogram, page
+from bench.accuracy.captures.machine import Machine
 
 BOOT = 1_741_690_000.0
 _SECONDS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from captures.machine import Gpu, Machine
+from bench.accuracy.captures.machine import Gpu, Machine
 
 _DAY = "Tue Mar 11 14:{m:02d}:{s:02d} 2025"
 _ON = {True: "Active", False: "Not Active"}

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from captures.host import Host
-from captures.machine import Machine
+from bench.accuracy.captures.host import Host
+from bench.accuracy.captures.machine import Machine
 
 _TASKS = (
     ("python", 98.7), ("pt_data_worker", 34.0), ("pt_data_worker", 31.3), ("pt_data_worker", 30.1), ("dcgm-exporter", 2.0),

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from captures.machine import Machine
+from bench.accuracy.captures.machine import Machine
 
 # Times in microseconds; kernels of one transformer layer of a medium model in 16 bits.
 DEFAULTS: dict[str, Any] = {

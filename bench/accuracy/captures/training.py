@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from captures.machine import Machine
+from bench.accuracy.captures.machine import Machine
 
 START = datetime(2025, 3, 11, 12, 0, 0, tzinfo=UTC)
 
