@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from starved import STARVED
 
 from advisor.answer import MAX_QUESTION, understand
 from advisor.errors import InputError, TooLarge
@@ -10,25 +11,6 @@ from advisor.models import Answer, Diagnosis
 from advisor.pipeline import Advisor
 
 ADVISOR = Advisor()
-STARVED = {
-    "run.phase": "training",
-    "run.gpu.used": False,
-    "ml.step.time": 0.788,
-    "ml.step.count": 43,
-    "ml.step.compute.time": 0.235,
-    "ml.step.data_wait.exposed.fraction": 0.7,
-    "ml.dataloader.batch.time": 0.55,
-    "ml.dataloader.batch.cpu_time": 0.55,
-    "config.dataloader.num_workers": {
-        "value": 0,
-        "unit": "{worker}",
-        "origin": "training hook",
-        "where": "train.py:31",
-    },
-    "system.cpu.utilization": 0.6,
-    "system.io.stall.fraction": 0.0,
-    "container.cpuset.count": 8,
-}
 
 
 def about(question: str, **options: object) -> Answer:

@@ -7,31 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
+from starved import STARVED
 
 from advisor.models import Answer
 from advisor.pipeline import Advisor
 
 FOLDER = Path(__file__).with_name("conversations")
 CONVERSATIONS = {c["id"]: c for f in sorted(FOLDER.glob("*.yaml")) for c in yaml.safe_load(f.read_text("utf-8"))}
-STARVED = {
-    "run.phase": "training",
-    "run.gpu.used": False,
-    "ml.step.time": 0.788,
-    "ml.step.count": 43,
-    "ml.step.compute.time": 0.235,
-    "ml.step.data_wait.exposed.fraction": 0.7,
-    "ml.dataloader.batch.time": 0.55,
-    "ml.dataloader.batch.cpu_time": 0.55,
-    "config.dataloader.num_workers": {
-        "value": 0,
-        "unit": "{worker}",
-        "origin": "training hook",
-        "where": "train.py:31",
-    },
-    "system.cpu.utilization": 0.6,
-    "system.io.stall.fraction": 0.0,
-    "container.cpuset.count": 8,
-}
 PROFILES = {"starved": {"subject": "python train.py", "facts": STARVED}}
 
 
